@@ -1,0 +1,44 @@
+import { z } from 'zod'
+import { Failure } from './failure.ts'
+
+/** A setting's flag is its environment name in lower case: OPENEBS_LOG_LEVEL is --log-level. */
+const prefix = 'OPENEBS_'
+
+/**
+ * Reads settings from the environment. Only names with the prefix OPENEBS_ (and those in `foreign`, such as
+ * DOCKER_HOST) are ours; one of ours that the schema does not know is an error, as it is most likely a typo. An empty
+ * value counts as unset. Errors: `invalid`, naming every bad setting, what was expected and which settings exist.
+ */
+export const readSettings = <S extends z.ZodRawShape>(
+  shape: S,
+  environment: Record<string, string | undefined>,
+): z.infer<z.ZodObject<S>> => {
+  const known = Object.keys(shape)
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(
+      ([name, value]) =>
+        value !== undefined && value !== '' && (name.startsWith(prefix) || known.includes(name)),
+    ),
+  )
+  const parsed = z.strictObject(shape).safeParse(given)
+  if (parsed.success) return parsed.data as z.infer<z.ZodObject<S>>
+  throw new Failure('invalid', `${z.prettifyError(parsed.error)}\nKnown settings: ${known.join(', ')}`)
+}
+
+/** One line a setting for --help: name, default, what it is for (the field's description). */
+export const describeSettings = (shape: z.ZodRawShape): string =>
+  Object.entries(shape)
+    .map(([name, field]) => {
+      const schema = field as z.ZodType
+      const unset = schema.safeParse(undefined)
+      const fallback = unset.success && unset.data !== undefined ? ` (${String(unset.data)})` : ''
+      return `  ${name}${fallback}\n      ${schema.description ?? ''}`
+    })
+    .join('\n')
+
+/** Setting of a number of seconds. */
+export const seconds = (least: number, most: number) =>
+  z.coerce
+    .number({ error: `expected a number of seconds from ${least} to ${most}` })
+    .min(least)
+    .max(most)

@@ -1,0 +1,30 @@
+/**
+ * Level-triggered work: however often `wake()` is called while a pass runs, exactly one further pass follows.
+ * Passes never overlap.
+ */
+export class Wake {
+  #wanted = false
+  #resolve: (() => void) | undefined
+
+  wake(): void {
+    this.#wanted = true
+    this.#resolve?.()
+  }
+
+  /** Waits for a wake, at most `ms`; returns true if woken, false on time-out or abort. */
+  async next(ms: number, signal: AbortSignal): Promise<boolean> {
+    if (!this.#wanted && !signal.aborted) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#resolve = resolve
+      const timer = setTimeout(resolve, ms)
+      signal.addEventListener('abort', resolve as () => void, { once: true })
+      await promise
+      clearTimeout(timer)
+      signal.removeEventListener('abort', resolve as () => void)
+      this.#resolve = undefined
+    }
+    const woken = this.#wanted
+    this.#wanted = false
+    return woken
+  }
+}

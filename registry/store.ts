@@ -1,0 +1,72 @@
+/**
+ * What the registry needs of a store (etcd; others follow). Keys are relative to the store's own prefix. All calls
+ * end in bounded time; they reject with a Failure: `unavailable` (try again later), `conflict` (a guard did not
+ * hold, nothing was written), `denied` (credentials) or `invalid`.
+ */
+export interface Store {
+  /** A sentence for people and logs, without secrets: "etcd at http://127.0.0.1:2379, prefix /openebs/v1". */
+  readonly description: string
+  /** All entries whose key begins with `prefix`, as of one revision. */
+  read(prefix: string): Promise<Snapshot>
+  /**
+   * Applies all changes or none. At most `limits.changes` of them, each key once. A change that was ambiguous on the
+   * wire is settled by reading before this answers: never "perhaps". Returns the revision of the write.
+   */
+  apply(changes: readonly Change[]): Promise<Revision>
+  /** A new lease of `ttl` seconds. Keeping it alive is the holder's work (session.ts). */
+  grant(ttl: number): Promise<Lease>
+  /**
+   * Follows `prefix` from just after `from` until the signal fires. Yields batches in order, none lost: when the
+   * store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again.
+   */
+  watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]>
+  close(): Promise<void>
+}
+
+/** Orders all writes of a store; opaque to callers but for comparing equality. */
+export type Revision = string
+
+export interface Entry {
+  readonly key: string
+  readonly value: string
+  readonly revision: Revision
+  /** The lease that it dies with. */
+  readonly lease?: LeaseId
+}
+export interface Snapshot {
+  readonly entries: readonly Entry[]
+  readonly revision: Revision
+}
+
+/**
+ * Holds when the key is absent, stands at this revision, or (`any`) always. `any` is only for keys that no second
+ * writer and no late write of our own can touch.
+ */
+export type Guard = 'absent' | 'any' | { readonly revision: Revision }
+
+export type Change =
+  | {
+      readonly kind: 'put'
+      readonly key: string
+      readonly value: string
+      readonly guard: Guard
+      readonly lease?: Lease
+    }
+  | { readonly kind: 'delete'; readonly key: string; readonly guard: Guard }
+
+export type Event =
+  | { readonly kind: 'put'; readonly entry: Entry }
+  | { readonly kind: 'delete'; readonly key: string; readonly revision: Revision }
+
+export type LeaseId = string
+
+export interface Lease {
+  readonly id: LeaseId
+  readonly ttl: number
+  /** Extends it by its TTL. Rejects with `not-found` when the store has dropped it: all its keys are gone. */
+  keepAlive(): Promise<void>
+  /** Drops it and every key bound to it. */
+  revoke(): Promise<void>
+}
+
+export const limits = { changes: 100 } as const
