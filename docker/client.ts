@@ -16,22 +16,19 @@ const quiet = <A extends http.Agent>(agent: A): A => Object.assign(agent, { [ins
 const sockets = { keepAlive: true, maxSockets: 16 }
 
 /** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. */
-export const connectDocker = (endpoint: Endpoint): Docker => {
-  if (endpoint.kind === 'unix')
-    return new Docker({ socketPath: endpoint.socket, agent: quiet(new http.Agent(sockets)), ...noHost })
-  const { host, port, tls } = endpoint
-  if (!tls) return new Docker({ protocol: 'http', host, port, agent: quiet(new http.Agent(sockets)) })
-  return new Docker({
-    protocol: 'https',
-    host,
-    port,
-    ...tls,
-    agent: quiet(new https.Agent({ ...sockets, ...tls })),
-  })
-}
+export const connectDocker = (endpoint: Endpoint): Docker => new Docker(modemOptions(endpoint))
 
-/** Otherwise DOCKER_HOST=tcp://... of the environment would beat the socket. */
-const noHost = { host: undefined } as unknown as { host?: string }
+/** docker-modem takes an agent; the published types do not know it. */
+const modemOptions = (endpoint: Endpoint): Docker.DockerOptions & { agent: http.Agent } => {
+  if (endpoint.kind === 'unix') {
+    // without an explicit host, DOCKER_HOST=tcp://... of the environment would beat the socket
+    const noHost: { host?: string } = Object.fromEntries([['host', undefined]])
+    return { socketPath: endpoint.socket, agent: quiet(new http.Agent(sockets)), ...noHost }
+  }
+  const { host, port, tls } = endpoint
+  if (!tls) return { protocol: 'http', host, port, agent: quiet(new http.Agent(sockets)) }
+  return { protocol: 'https', host, port, ...tls, agent: quiet(new https.Agent({ ...sockets, ...tls })) }
+}
 
 const kinds: Record<number, FailureKind> = {
   400: 'invalid',
