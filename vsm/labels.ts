@@ -58,18 +58,19 @@ export const initiatorLabels = (initiator: { volume: string; epoch: number }): R
  * come from whoever made the container.
  */
 export const readTargetLabels = (of: Readonly<Record<string, string>>): Partial<TargetLabels> => {
+  const portals = of[labels.portals]
   const size = wholeNumber(of[labels.size])
   const epoch = wholeNumber(of[labels.epoch])
   return {
     ...(of[labels.volume] && { volume: of[labels.volume] }),
     ...(of[labels.iqn] && { iqn: of[labels.iqn] }),
-    ...(of[labels.portals] && { portals: of[labels.portals].split(',').map((portal) => portal.trim()) }),
+    ...(portals && { portals: portals.split(',').map((portal) => portal.trim()) }),
     ...(size !== undefined && { size }),
     ...(epoch !== undefined && epoch >= 1 && { epoch }),
   }
 }
 
 const wholeNumber = (text: string | undefined): number | undefined => {
-  const number = /^\d{1,16}$/.test(text ?? '') ? Number(text) : Number.NaN
+  const number = text !== undefined && /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
   return Number.isSafeInteger(number) ? number : undefined
 }
