@@ -37,21 +37,29 @@ const kinds: Record<number, FailureKind> = {
   409: 'conflict',
 }
 
+/** HTTP status of the Engine's answer, where there was one; 304 means that nothing had to be done. */
+export const statusOf = (error: unknown): number | undefined => {
+  for (let e: unknown = error; e !== undefined && e !== null; e = e instanceof Error ? e.cause : undefined) {
+    const status = (e as { statusCode?: unknown }).statusCode
+    if (typeof status === 'number') return status
+  }
+  return undefined
+}
+
 /** Docker's answer as a Failure: 404 is `not-found`, 409 `conflict`, no answer or 5xx `unavailable`. */
 export const dockerFailure = (doing: string, error: unknown): Failure => {
   if (error instanceof Failure) return error
-  const status = (error as { statusCode?: number } | undefined)?.statusCode
+  const status = statusOf(error)
   const message = (error as { json?: { message?: unknown } } | undefined)?.json?.message
-  return new Failure(
-    (status !== undefined && kinds[status]) || 'unavailable',
-    doing,
-    typeof message === 'string' ? new Error(message, { cause: undefined }) : error,
-  )
+  const cause =
+    typeof message === 'string' ? Object.assign(new Error(message), { statusCode: status }) : error
+  return new Failure((status !== undefined && kinds[status]) || 'unavailable', doing, cause)
 }
 
 /**
- * One bounded call: dockerode has no time limits of its own. `ask` passes the signal on as `abortSignal`.
- * Rejects with a Failure (see dockerFailure).
+ * One bounded call: dockerode has no time limits of its own. `ask` passes the signal on as `abortSignal` where
+ * dockerode takes it (inspecting networks and images does not); the wait ends in any case. Rejects with a Failure
+ * (see dockerFailure).
  */
 export const callDocker = async <T>(
   doing: string,
@@ -59,8 +67,10 @@ export const callDocker = async <T>(
   ask: (abortSignal: AbortSignal) => Promise<T>,
 ): Promise<T> => {
   const limit = AbortSignal.timeout(ms)
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  limit.addEventListener('abort', () => reject(limit.reason), { once: true })
   try {
-    return await ask(limit)
+    return await Promise.race([ask(limit), late])
   } catch (error) {
     if (limit.aborted)
       throw new Failure('unavailable', `${doing}: the Docker Engine did not answer within ${ms / 1000} s`)
