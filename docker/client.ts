@@ -57,23 +57,26 @@ export const dockerFailure = (doing: string, error: unknown): Failure => {
 }
 
 /**
- * One bounded call: dockerode has no time limits of its own. `ask` passes the signal on as `abortSignal` where
- * dockerode takes it (inspecting networks and images does not); the wait ends in any case. Rejects with a Failure
- * (see dockerFailure).
+ * One bounded call: dockerode has no time limits of its own, and where an answer breaks off in its middle it never
+ * ends the call at all, hence the race. `ask` passes the signal on as `abortSignal`. Rejects with a Failure (see
+ * dockerFailure).
  */
 export const callDocker = async <T>(
   doing: string,
   ms: number,
   ask: (abortSignal: AbortSignal) => Promise<T>,
 ): Promise<T> => {
-  const limit = AbortSignal.timeout(ms)
+  const limit = new AbortController()
   const { promise: late, reject } = Promise.withResolvers<never>()
-  limit.addEventListener('abort', () => reject(limit.reason), { once: true })
+  const timer = setTimeout(() => {
+    reject(new Failure('unavailable', `${doing}: the Docker Engine did not answer within ${ms / 1000} s`))
+    limit.abort()
+  }, ms)
   try {
-    return await Promise.race([ask(limit), late])
+    return await Promise.race([ask(limit.signal), late])
   } catch (error) {
-    if (limit.aborted)
-      throw new Failure('unavailable', `${doing}: the Docker Engine did not answer within ${ms / 1000} s`)
     throw dockerFailure(doing, error)
+  } finally {
+    clearTimeout(timer)
   }
 }

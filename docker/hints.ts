@@ -1,0 +1,43 @@
+import type { EngineEvent } from './events.ts'
+
+export const objectTypes = ['container', 'image', 'network', 'plugin', 'volume'] as const
+export type ObjectType = (typeof objectTypes)[number]
+
+/**
+ * What is worth a look. An event only says where: the object's state is read afterwards, and is at least as new as
+ * the event. `list` asks for all objects of a type, `engine` for the engine's own data.
+ */
+export type Hint =
+  | { readonly kind: 'object'; readonly type: 'container' | 'volume'; readonly id: string }
+  | { readonly kind: 'list'; readonly type: ObjectType }
+  | { readonly kind: 'engine' }
+
+/** Where to look after an event. Pure. */
+export const hintsOf = (event: EngineEvent): Hint[] => {
+  const { type, action, id, attributes } = event
+  // prune names nobody, and before API 1.52 a volume prune announces no single volume at all
+  if (action === 'prune') return isObjectType(type) ? [{ kind: 'list', type }] : []
+  switch (type) {
+    case 'container':
+      return action === 'commit' ? [{ kind: 'list', type: 'image' }] : objectHint('container', id)
+    case 'volume':
+      return action === 'mount' || action === 'unmount' ? [] : objectHint('volume', id)
+    case 'network': {
+      // connect and disconnect change the container, not the network
+      const container = attributes.container
+      return container ? objectHint('container', container) : [{ kind: 'list', type }]
+    }
+    case 'image':
+    case 'plugin':
+      return [{ kind: 'list', type }]
+    case 'daemon':
+      return [{ kind: 'engine' }]
+    default:
+      return []
+  }
+}
+
+const objectHint = (type: 'container' | 'volume', id: string): Hint[] =>
+  id ? [{ kind: 'object', type, id }] : [{ kind: 'list', type }]
+
+const isObjectType = (type: string): type is ObjectType => objectTypes.some((one) => one === type)
