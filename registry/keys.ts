@@ -10,6 +10,8 @@ export const part = (text: string): string => text.replaceAll('%', '%25').replac
 const plain = (text: string): string => decodeURIComponent(text.replace(/%(?!25|2F)/gi, '%25'))
 
 export const keys = {
+  /** Of no record: what a writer rewrites to stop late writes of its own (stores/etcd/fence.ts). */
+  fence: (writer: string) => `fences/${part(writer)}`,
   host: (host: string) => `hosts/${part(host)}`,
   alive: (host: string) => `alive/${part(host)}`,
   inventory: (host: string, kind: records.InventoryKind, id: string) =>

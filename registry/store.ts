@@ -1,3 +1,5 @@
+import { Failure } from '../process/failure.ts'
+
 /**
  * What the registry needs of a store (etcd; others follow). Keys are relative to the store's own prefix. All calls
  * end in bounded time; they reject with a Failure: `unavailable` (try again later), `conflict` (a guard did not
@@ -9,15 +11,18 @@ export interface Store {
   /** All entries whose key begins with `prefix`, as of one revision. */
   read(prefix: string): Promise<Snapshot>
   /**
-   * Applies all changes or none. At most `limits.changes` of them, each key once. A change that was ambiguous on the
-   * wire is settled by reading before this answers: never "perhaps". Returns the revision of the write.
+   * Applies all changes or none. At most `limits.changes` of them, each key once (else `invalid`). Returns the revision
+   * of the write. A write whose answer got lost is settled by reading before this answers; where two writers might
+   * write the same text to a key, the text must name its writer. Errors: `not-found` when a put's lease is gone. After
+   * `unavailable` alone the outcome is open: read again before deciding anything, the read is then final.
    */
   apply(changes: readonly Change[]): Promise<Revision>
   /** A new lease of `ttl` seconds. Keeping it alive is the holder's work (session.ts). */
   grant(ttl: number): Promise<Lease>
   /**
    * Follows `prefix` from just after `from` until the signal fires. Yields batches in order, none lost: when the
-   * store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again.
+   * store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again. It waits out
+   * an unavailable store.
    */
   watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]>
   close(): Promise<void>
@@ -34,8 +39,11 @@ export interface Entry {
   readonly lease?: LeaseId
 }
 export interface Snapshot {
+  /** Ordered by key. */
   readonly entries: readonly Entry[]
   readonly revision: Revision
+  /** Names the store's data: another origin means that the store was wiped or replaced. */
+  readonly origin: string
 }
 
 /**
@@ -70,3 +78,14 @@ export interface Lease {
 }
 
 export const limits = { changes: 100 } as const
+
+/** For stores: refuses (`invalid`) what none takes, too many changes or a key twice. */
+export const checkChanges = (changes: readonly Change[]): void => {
+  if (changes.length > limits.changes)
+    throw new Failure('invalid', `${changes.length} changes at once, at most ${limits.changes} are possible`)
+  const seen = new Set<string>()
+  for (const { key } of changes) {
+    if (seen.has(key)) throw new Failure('invalid', `two changes of ${key} at once`)
+    seen.add(key)
+  }
+}

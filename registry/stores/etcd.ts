@@ -1,0 +1,161 @@
+import type { IRangeRequest, IRangeResponse } from 'etcd3'
+import { z } from 'zod'
+import { Failure, isFailure } from '../../process/failure.ts'
+import { keys } from '../keys.ts'
+import {
+  type Change,
+  checkChanges,
+  type Entry,
+  type Event,
+  type Lease,
+  type Revision,
+  type Snapshot,
+  type Store,
+} from '../store.ts'
+import { Fence } from './etcd/fence.ts'
+import { EtcdLease } from './etcd/lease.ts'
+import { Members } from './etcd/members.ts'
+import { EtcdSettings } from './etcd/settings.ts'
+import { appliedBefore, toEntry, toTxn } from './etcd/transaction.ts'
+import { follow, type Range } from './etcd/watch.ts'
+
+export { defaultPrefix, parseStoreUri } from './etcd/settings.ts'
+export { EtcdSettings }
+
+/** Entries a page; pages keep a large read from holding up the writes of others. */
+const page = 1000
+
+/**
+ * The store on etcd (3.4 and later). Opening it connects to nothing, so it succeeds without etcd. Errors: `invalid`,
+ * naming what is wrong with the settings.
+ */
+export const openEtcd = async (settings: EtcdSettings): Promise<Store> => {
+  const parsed = EtcdSettings.safeParse(settings)
+  if (!parsed.success) throw new Failure('invalid', `etcd: ${z.prettifyError(parsed.error)}`)
+  return new EtcdStore(new Members(parsed.data), parsed.data.writer)
+}
+
+class EtcdStore implements Store {
+  readonly description: string
+  readonly #members: Members
+  readonly #fence: Fence | undefined
+  readonly #prefix: Buffer
+  readonly #closed = new AbortController()
+
+  constructor(members: Members, writer: string | undefined) {
+    const { hosts, tls, prefix } = members.address
+    this.description = `etcd at ${hosts.map((host) => `${tls ? 'https' : 'http'}://${host}`).join(', ')}, prefix ${prefix}`
+    this.#members = members
+    this.#prefix = Buffer.from(`${prefix}/`)
+    this.#fence = writer === undefined ? undefined : new Fence(members, this.#at(keys.fence(writer)))
+  }
+
+  async read(prefix: string): Promise<Snapshot> {
+    const end = this.#members.end()
+    await this.#fence?.standing(end)
+    for (;;) {
+      try {
+        return await this.#pages(this.#range(prefix), end)
+      } catch (error) {
+        // Compacted between two pages: from the start, while there is time.
+        if (!isFailure(error, 'conflict') || performance.now() >= end) throw error
+      }
+    }
+  }
+
+  async apply(changes: readonly Change[]): Promise<Revision> {
+    checkChanges(changes)
+    const end = this.#members.end()
+    let sent = 0
+    try {
+      for (;;) {
+        const fence = await this.#fence?.standing(end)
+        const txn = toTxn(changes, (key) => this.#at(key), fence)
+        const { succeeded, header, responses } = await this.#members.call(end, (member, options) => {
+          sent += 1
+          return member.kv.txn(txn, options)
+        })
+        if (succeeded) return header.revision
+        const before =
+          sent > 1 ? appliedBefore(changes, await this.#look(changes, end), header.revision) : undefined
+        if (before !== undefined) return before
+        const standing = responses[0]?.response_range.kvs[0]?.mod_revision ?? '0'
+        if (!fence || standing === fence.revision)
+          throw new Failure('conflict', `another write came first: ${names(changes)}`)
+        this.#fence?.adopt(fence.revision, standing)
+      }
+    } catch (error) {
+      if (isFailure(error, 'unavailable') && sent > 0) this.#fence?.distrust()
+      throw error
+    } finally {
+      if (sent > 1) this.#fence?.distrust()
+    }
+  }
+
+  async grant(ttl: number): Promise<Lease> {
+    const granted = await this.#members.call(this.#members.end(), (member, options) =>
+      member.leaseClient.leaseGrant({ TTL: ttl }, options),
+    )
+    return new EtcdLease(this.#members, granted.ID, Number(granted.TTL))
+  }
+
+  watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]> {
+    const range = this.#range(prefix)
+    const prove = async () =>
+      (await this.#get({ ...range, limit: 1, keys_only: true }, this.#members.end())).header
+    const until = AbortSignal.any([signal, this.#closed.signal])
+    return follow(this.#members, { range, from, cut: this.#prefix.length }, prove, until)
+  }
+
+  async close(): Promise<void> {
+    this.#closed.abort()
+    this.#members.close()
+  }
+
+  #at(key: string): Buffer {
+    return Buffer.concat([this.#prefix, Buffer.from(key)])
+  }
+
+  #range(prefix: string): Range {
+    const key = this.#at(prefix)
+    // The first key after all that begin with it. UTF-8 has no byte 0xff, so the last one can always be raised.
+    const end = Buffer.from(key)
+    end[end.length - 1] = (end.at(-1) ?? 0) + 1
+    return { key, range_end: end }
+  }
+
+  #get(request: IRangeRequest, end: number): Promise<IRangeResponse> {
+    return this.#members.call(end, (member, options) => member.kv.range(request, options))
+  }
+
+  async #pages(range: Range, end: number): Promise<Snapshot> {
+    const entries: Entry[] = []
+    let { key } = range
+    let at: { revision: Revision } | undefined
+    for (;;) {
+      const { kvs, more, header } = await this.#get({ ...range, key, limit: page, ...at }, end)
+      at ??= { revision: header.revision }
+      for (const kv of kvs) entries.push(toEntry(kv, this.#prefix.length))
+      const last = kvs.at(-1)
+      if (!more || !last) return { entries, revision: at.revision, origin: header.cluster_id }
+      key = Buffer.concat([last.key, Buffer.of(0)])
+    }
+  }
+
+  /** What stands at the keys of the changes, as of one revision. */
+  async #look(changes: readonly Change[], end: number): Promise<ReadonlyMap<string, Entry>> {
+    const success = changes.map(({ key }) => ({ request_range: { key: this.#at(key) } }))
+    const { responses } = await this.#members.call(end, (member, options) =>
+      member.kv.txn({ success }, options),
+    )
+    const kvs = responses.flatMap(({ response_range }) => response_range.kvs)
+    return new Map(kvs.map((kv) => toEntry(kv, this.#prefix.length)).map((entry) => [entry.key, entry]))
+  }
+}
+
+const names = (changes: readonly Change[]): string => {
+  const shown = changes.slice(0, 3).map(({ key }) => key)
+  return (
+    shown.join(', ') + (changes.length > shown.length ? ` and ${changes.length - shown.length} more` : '')
+  )
+}

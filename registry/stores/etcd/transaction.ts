@@ -1,0 +1,69 @@
+import type { IKeyValue, IRequestOp, ITxnRequest } from 'etcd3'
+import type { Change, Entry, Revision } from '../../store.ts'
+
+/** A key that must still stand at a revision ("0": be absent) for a transaction to be done. */
+export interface Fenced {
+  readonly key: Buffer
+  readonly revision: Revision
+}
+
+/** The changes as one transaction of etcd: every guard a comparison, all or nothing; if refused it tells the fence. */
+export const toTxn = (
+  changes: readonly Change[],
+  at: (key: string) => Buffer,
+  fence: Fenced | undefined,
+): ITxnRequest => {
+  const keyed = changes.map((change) => ({ change, key: at(change.key) }))
+  const guards = keyed.flatMap(({ change: { guard }, key }) =>
+    guard === 'any' ? [] : [{ key, revision: guard === 'absent' ? '0' : guard.revision }],
+  )
+  return {
+    compare: [...(fence ? [fence] : []), ...guards].map(({ key, revision }) => ({
+      key,
+      result: 'Equal',
+      target: 'Mod',
+      mod_revision: revision,
+    })),
+    success: keyed.map(({ change, key }): IRequestOp => {
+      if (change.kind === 'delete') return { request_delete_range: { key } }
+      const lease = change.lease ? { lease: change.lease.id } : {}
+      return { request_put: { key, value: Buffer.from(change.value), ...lease } }
+    }),
+    failure: fence ? [{ request_range: { key: fence.key } }] : [],
+  }
+}
+
+/** What `from` holds in etcd's form. `cut` is the length of the store's prefix in bytes. */
+export const toEntry = (kv: IKeyValue, cut: number): Entry => ({
+  key: kv.key.subarray(cut).toString(),
+  value: kv.value.toString(),
+  revision: kv.mod_revision,
+  ...(kv.lease !== '0' && { lease: kv.lease }),
+})
+
+/**
+ * A transaction was sent more than once and the last answer was "refused": was an earlier one done, whose answer got
+ * lost? It was if what it would have left stands there now: every put with its value and lease, all of one revision
+ * that is not the guarded one, and no deleted key. Returns that revision (`now` if it deleted only), or undefined.
+ * Two writers with the same text cannot be told apart: a contended record names its writer.
+ */
+export const appliedBefore = (
+  changes: readonly Change[],
+  standing: ReadonlyMap<string, Entry>,
+  now: Revision,
+): Revision | undefined => {
+  const puts = changes.filter((change) => change.kind === 'put')
+  const revision = puts[0] ? standing.get(puts[0].key)?.revision : now
+  const done = changes.every((change) => {
+    const entry = standing.get(change.key)
+    if (change.kind === 'delete') return entry === undefined
+    const guarded = typeof change.guard === 'object' ? change.guard.revision : undefined
+    return (
+      entry?.value === change.value &&
+      entry.lease === change.lease?.id &&
+      entry.revision === revision &&
+      entry.revision !== guarded
+    )
+  })
+  return done ? revision : undefined
+}

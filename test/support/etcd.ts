@@ -1,0 +1,153 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { until } from '../../process/backoff.ts'
+
+/** What a test must offer: tap's t does. */
+export interface Teardown {
+  teardown(fn: () => unknown): unknown
+}
+
+export interface EtcdOptions {
+  /** An address of this machine; engines in other network namespaces need one that they can reach. */
+  listen?: string
+  members?: number
+  /** More arguments for etcd, such as --auto-compaction-retention. */
+  args?: string[]
+}
+
+/** A real etcd cluster that answers; it ends with the test. */
+export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise<EtcdCluster> => {
+  const { listen = '127.0.0.1', members: count = 1, args = [] } = options
+  const dir = await mkdtemp(join(tmpdir(), 'etcd-'))
+  const ports = await freePorts(listen, count * 2)
+  const at = (index: number) => `${listen}:${ports[index]}`
+  const names = Array.from({ length: count }, (_, index) => `m${index}`)
+  const cluster = names.map((name, index) => `${name}=http://${at(count + index)}`).join(',')
+  const members = names.map((name, index) => {
+    const client = `http://${at(index)}`
+    const peer = `http://${at(count + index)}`
+    return new EtcdMember(at(index), [
+      ...['--name', name, '--data-dir', join(dir, name), '--log-level', 'error', '--logger', 'zap'],
+      ...['--listen-client-urls', client, '--advertise-client-urls', client],
+      ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', cluster],
+      // Elections, and so starts, in a fraction of the usual time.
+      ...(count > 1 ? ['--heartbeat-interval', '50', '--election-timeout', '500'] : []),
+      ...(count > 1 ? [] : ['--heartbeat-interval', '20', '--election-timeout', '200']),
+      ...args,
+    ])
+  })
+  t.teardown(async () => {
+    await Promise.all(members.map((member) => member.kill()))
+    await rm(dir, { recursive: true, force: true })
+  })
+  await Promise.all(members.map((member) => member.start()))
+  return new EtcdCluster(members)
+}
+
+export class EtcdCluster {
+  readonly members: readonly EtcdMember[]
+  /** "etcd://127.0.0.1:34567,…", to which a prefix may be added. */
+  readonly uri: string
+
+  constructor(members: readonly EtcdMember[]) {
+    this.members = members
+    this.uri = `etcd://${members.map(({ address }) => address).join(',')}`
+  }
+
+  /** The only member of a single etcd, or the first. */
+  get member(): EtcdMember {
+    const [first] = this.members
+    if (!first) throw new Error('a cluster needs a member')
+    return first
+  }
+
+  /** What etcdctl prints. */
+  async ctl(...args: string[]): Promise<string> {
+    const endpoints = this.members.map(({ address }) => address).join(',')
+    const env = { ...process.env, ETCDCTL_API: '3' }
+    const run = promisify(execFile)
+    return (await run('etcdctl', ['--endpoints', endpoints, ...args], { env, maxBuffer: 1 << 26 })).stdout
+  }
+
+  /** Drops the history before now: watches that resume from there fail. */
+  async compact(): Promise<void> {
+    const status = await this.ctl('endpoint', 'status', '--write-out', 'json')
+    const [first] = JSON.parse(status) as { Status: { header: { revision: number } } }[]
+    await this.ctl('compact', String(first?.Status.header.revision))
+  }
+
+  async leader(): Promise<EtcdMember> {
+    const status = await this.ctl('endpoint', 'status', '--write-out', 'json')
+    const rows = JSON.parse(status) as {
+      Endpoint: string
+      Status: { header: { member_id: number }; leader: number }
+    }[]
+    const row = rows.find(({ Status }) => Status.header.member_id === Status.leader)
+    const leader = this.members.find(({ address }) => address === row?.Endpoint)
+    if (!leader) throw new Error('the cluster has no leader')
+    return leader
+  }
+}
+
+export class EtcdMember {
+  /** <host>:<port> for clients. */
+  readonly address: string
+  readonly #args: string[]
+  #process: ChildProcess | undefined
+
+  constructor(address: string, args: string[]) {
+    this.address = address
+    this.#args = args
+  }
+
+  /** Also after `kill`, with the data it had. Resolves when it answers. */
+  async start(): Promise<void> {
+    this.#process = spawn('etcd', this.#args, { stdio: 'ignore' })
+    const ended = once(this.#process, 'exit').then(([code]) => {
+      throw new Error(`etcd ended with status ${code}: ${this.#args.join(' ')}`)
+    })
+    ended.catch(() => {})
+    const healthy = async () => ((await isHealthy(this.address)) ? true : undefined)
+    if (!(await Promise.race([until(healthy, { ms: 20_000, every: 20 }), ended])))
+      throw new Error(`etcd at ${this.address} does not answer`)
+  }
+
+  pause(): void {
+    this.#process?.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#process?.kill('SIGCONT')
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#process
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exit
+  }
+}
+
+const isHealthy = async (address: string): Promise<boolean> => {
+  try {
+    const response = await fetch(`http://${address}/health`, { signal: AbortSignal.timeout(1000) })
+    return (await response.text()).includes('"true"')
+  } catch {
+    return false // not yet listening
+  }
+}
+
+/** Ports that nothing listened on a moment ago. */
+export const freePorts = async (host: string, count: number): Promise<number[]> => {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, host))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
