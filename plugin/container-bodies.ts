@@ -1,0 +1,149 @@
+import type { ContainerCreateOptions } from 'dockerode'
+import type { Target, Volume } from '../registry/records.ts'
+import { initiatorIqn } from '../vsm/iqn.ts'
+import { initiatorLabels, labels, targetLabels } from '../vsm/labels.ts'
+
+/**
+ * Create bodies of the containers of a volume. Pure; vsm/README.md says why each capability and device is there, and
+ * docs/security.md tells the operator.
+ */
+export interface ContainerSpec {
+  name: string
+  body: ContainerCreateOptions
+}
+
+export const targetName = (volume: string): string => `vsm-${volume}`
+export const initiatorName = (volume: string): string => `initiator-${volume}`
+
+/** Label that ties a container to one life of a volume: a name can be used again, a uuid not. */
+export const uuidLabel = 'openebs.uuid'
+
+/** Seconds the Engine waits after SIGTERM: the initiator longer than its consumers, the target longer than the initiator. */
+const stopTimeout = { initiator: 120, target: 150 } as const
+
+const restartAlways = { Name: 'always' } as const
+const smallLog = { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } }
+
+/** `root` is the host's folder that holds a folder per volume. */
+export const targetContainer = (
+  volume: Volume,
+  target: Target,
+  root: string,
+  image: string,
+): ContainerSpec => {
+  const [address, port] = splitPortal(target.portal)
+  return {
+    name: targetName(volume.name),
+    body: {
+      Image: image,
+      Cmd: ['openebs-target'],
+      Labels: {
+        ...targetLabels({
+          volume: volume.name,
+          portals: [target.portal],
+          size: volume.spec.size,
+          epoch: target.epoch,
+        }),
+        [uuidLabel]: volume.uuid,
+      },
+      Env: environment({
+        VOLUME: volume.name,
+        UUID: volume.uuid,
+        SIZE: String(volume.spec.size),
+        FS: volume.spec.fs,
+        IQN: target.iqn,
+        EPOCH: String(target.epoch),
+        INITIATOR: initiatorIqn(target.host),
+        STOP_WAIT: String(stopTimeout.target - 15),
+      }),
+      ExposedPorts: { '3260/tcp': {} },
+      StopTimeout: stopTimeout.target,
+      HostConfig: {
+        Binds: [`${root}/${volume.name}:/lun`],
+        PortBindings: { '3260/tcp': [{ HostIp: address, HostPort: port }] },
+        RestartPolicy: restartAlways,
+        LogConfig: smallLog,
+        CapDrop: ['ALL'],
+        SecurityOpt: ['no-new-privileges'],
+      },
+    },
+  }
+}
+
+/** `mounts` is the host's path of the folder below the plugin's propagated mount. */
+export const initiatorContainer = (
+  volume: Volume,
+  target: Target,
+  host: string,
+  mounts: string,
+  image: string,
+  security: readonly string[],
+): ContainerSpec => ({
+  name: initiatorName(volume.name),
+  body: {
+    Image: image,
+    Cmd: ['openebs-initiator'],
+    Labels: { ...initiatorLabels({ volume: volume.name, epoch: target.epoch }), [uuidLabel]: volume.uuid },
+    Env: environment({
+      VOLUME: volume.name,
+      UUID: volume.uuid,
+      PORTAL: target.portal,
+      IQN: target.iqn,
+      FS: volume.spec.fs,
+      INITIATOR: initiatorIqn(host),
+      EPOCH: String(target.epoch),
+    }),
+    StopTimeout: stopTimeout.initiator,
+    HostConfig: {
+      NetworkMode: 'host',
+      Binds: [`${mounts}:/mounts:rshared`],
+      RestartPolicy: restartAlways,
+      LogConfig: smallLog,
+      CapDrop: ['ALL'],
+      CapAdd: ['SYS_ADMIN', 'MKNOD'],
+      Devices: [device('/dev/fuse'), device('/dev/loop-control')],
+      DeviceCgroupRules: ['b 7:* rwm'],
+      SecurityOpt: ['no-new-privileges', ...security],
+    },
+  },
+})
+
+/** One-shot container that removes a volume's folder, after it has made sure that it is this volume's. */
+export const eraseContainer = (volume: Volume, root: string, image: string): ContainerSpec => ({
+  name: `openebs-erase-${volume.name}`,
+  body: {
+    Image: image,
+    Cmd: ['openebs-erase', volume.name, volume.uuid],
+    Labels: { [uuidLabel]: volume.uuid, [labels.volume]: volume.name },
+    HostConfig: {
+      NetworkMode: 'none',
+      Binds: [`${root}:/openebs`],
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+    },
+  },
+})
+
+/**
+ * What lets an initiator mount: Docker's AppArmor profile denies mount(2) even with SYS_ADMIN, and SELinux keeps a
+ * confined container from the mount folder. Asked for only where /info says that they are on. `options` is /info's
+ * SecurityOptions, such as "name=apparmor".
+ */
+export const mountSecurity = (options: readonly string[]): string[] => {
+  const names = options.map((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? option)
+  return [
+    ...(names.includes('apparmor') ? ['apparmor=unconfined'] : []),
+    ...(names.includes('selinux') ? ['label=disable'] : []),
+  ]
+}
+
+/** "172.17.0.1:23260" -> ["172.17.0.1", "23260"]. */
+export const splitPortal = (portal: string): [string, string] => {
+  const colon = portal.lastIndexOf(':')
+  return [portal.slice(0, colon).replace(/^\[|\]$/g, ''), portal.slice(colon + 1)]
+}
+
+const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
+
+const environment = (variables: Record<string, string>): string[] =>
+  Object.entries(variables).map(([name, value]) => `OPENEBS_${name}=${value}`)

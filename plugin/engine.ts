@@ -1,0 +1,261 @@
+import { createReadStream } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { PassThrough } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { z } from 'zod'
+import { callDocker, type Docker, statusOf } from '../docker/client.ts'
+import { Failure, isFailure } from '../process/failure.ts'
+import { type ContainerSpec, uuidLabel } from './container-bodies.ts'
+
+const Info = z.object({
+  Name: z.string().min(1),
+  DockerRootDir: z.string().min(1),
+  SecurityOptions: z
+    .array(z.string())
+    .nullish()
+    .transform((list) => list ?? []),
+})
+export type Info = z.infer<typeof Info>
+
+const Inspected = z.object({
+  Id: z.string(),
+  Image: z.string(),
+  Config: z.object({
+    Labels: z.record(z.string(), z.string()).nullish(),
+    Env: z.array(z.string()).nullish(),
+  }),
+  State: z.object({ Running: z.boolean(), Status: z.string(), ExitCode: z.number() }),
+})
+export type Inspected = z.infer<typeof Inspected>
+
+/** Limits in ms. A quick call that takes longer means that the Engine is not serving. */
+const quick = 5_000
+const patient = 20_000
+
+/**
+ * The Docker Engine as the plugin needs it: containers of ours, made and removed so that each call can be repeated.
+ * All calls end in time and reject with a Failure.
+ */
+export class Engine {
+  readonly #docker: Docker
+
+  constructor(docker: Docker) {
+    this.#docker = docker
+  }
+
+  /** False while the Engine restores containers at its start (no API then), hangs or is away. */
+  async answers(ms = 1_000): Promise<boolean> {
+    try {
+      await callDocker('ping', ms, () => this.#docker.ping())
+      return true
+    } catch (error) {
+      if (isFailure(error)) return false
+      throw error
+    }
+  }
+
+  async info(): Promise<Info> {
+    return Info.parse(await callDocker('ask the Engine for its name', quick, () => this.#docker.info()))
+  }
+
+  /** Address of the default bridge on this host, where only this host reaches a published port; undefined without one. */
+  async bridgeAddress(): Promise<string | undefined> {
+    try {
+      const bridge: unknown = await callDocker('inspect the default bridge', quick, () =>
+        this.#docker.getNetwork('bridge').inspect(),
+      )
+      const parsed = z
+        .object({
+          IPAM: z.object({ Config: z.array(z.object({ Gateway: z.string().optional() })).nullish() }),
+        })
+        .parse(bridge)
+      return parsed.IPAM.Config?.find(({ Gateway }) => Gateway?.includes('.'))?.Gateway
+    } catch (error) {
+      if (isFailure(error, 'not-found')) return undefined
+      throw error
+    }
+  }
+
+  async find(name: string): Promise<Inspected | undefined> {
+    try {
+      const found: unknown = await callDocker(`inspect container ${name}`, quick, (abortSignal) =>
+        this.#docker.getContainer(name).inspect({ abortSignal }),
+      )
+      return Inspected.parse(found)
+    } catch (error) {
+      if (isFailure(error, 'not-found')) return undefined
+      throw error
+    }
+  }
+
+  /**
+   * Makes the container exist, belong to this volume and run; returns its id. One of the same name that is another's
+   * is not touched: `in-use`. One of ours that was made for other settings is replaced.
+   */
+  async ensure(spec: ContainerSpec): Promise<string> {
+    const found = await this.find(spec.name)
+    if (found) {
+      const mine = (await this.#ours(spec, found)) && sameEnvironment(spec, found)
+      if (mine && found.State.Running) return found.Id
+      if (mine) {
+        await this.#start(spec.name, found.Id)
+        return found.Id
+      }
+      await this.remove(spec)
+    }
+    const id = await this.#create(spec)
+    await this.#start(spec.name, id)
+    return id
+  }
+
+  /** Ends and removes the container, giving it its own stop timeout. Gone already is fine. */
+  async remove(spec: ContainerSpec, ms = patient): Promise<void> {
+    const found = await this.find(spec.name)
+    if (!found) return
+    await this.#ours(spec, found)
+    const container = this.#docker.getContainer(found.Id)
+    const gone = (error: unknown) => {
+      if (!isFailure(error, 'not-found')) throw error
+    }
+    if (found.State.Running)
+      await callDocker(`stop container ${spec.name}`, ms, (abortSignal) =>
+        container.stop({ abortSignal }),
+      ).catch((error: unknown) => {
+        // 304: it had stopped already
+        if ((error as { cause?: { statusCode?: number } }).cause?.statusCode !== 304) gone(error)
+      })
+    await callDocker(`remove container ${spec.name}`, ms, (abortSignal) =>
+      container.remove({ force: true, v: true, abortSignal }),
+    ).catch(gone)
+  }
+
+  /** Runs a command in a running container. A status other than 0 is `invalid` with what it said of the error. */
+  async exec(id: string, command: string[], doing: string): Promise<void> {
+    const exec = await callDocker(doing, quick, (abortSignal) =>
+      this.#docker
+        .getContainer(id)
+        .exec({ Cmd: command, AttachStdout: true, AttachStderr: true, abortSignal }),
+    )
+    const said = await callDocker(doing, patient, async (abortSignal) => {
+      const stream = await exec.start({ Detach: false, Tty: false, abortSignal })
+      return this.#collect(stream)
+    })
+    const { ExitCode } = await callDocker(doing, quick, (abortSignal) => exec.inspect({ abortSignal }))
+    if (ExitCode !== 0)
+      throw new Failure('invalid', errorLine(said) ?? `${doing}: ended with status ${ExitCode}`)
+  }
+
+  /** Runs a one-shot container to its end and removes it. */
+  async runOnce(spec: ContainerSpec, doing: string): Promise<void> {
+    await this.remove(spec)
+    const id = await this.#create(spec)
+    const container = this.#docker.getContainer(id)
+    try {
+      await this.#start(spec.name, id)
+      const { StatusCode } = z
+        .object({ StatusCode: z.number() })
+        .parse(await callDocker(doing, patient, (abortSignal) => container.wait({ abortSignal })))
+      if (StatusCode !== 0)
+        throw new Failure(
+          'invalid',
+          (await this.lastError(id)) ?? `${doing}: ended with status ${StatusCode}`,
+        )
+    } finally {
+      await this.remove(spec)
+    }
+  }
+
+  /** The last line that a container of ours logged as an error. */
+  async lastError(nameOrId: string): Promise<string | undefined> {
+    const log = await callDocker(`read the log of ${nameOrId}`, quick, (abortSignal) =>
+      this.#docker
+        .getContainer(nameOrId)
+        .logs({ stdout: true, stderr: true, tail: 20, follow: false, abortSignal }),
+    )
+    return errorLine(log.toString('utf8'))
+  }
+
+  /** Loads an image from a compressed tar when the Engine does not have it. */
+  async ensureImage(image: string, tar: string): Promise<'there' | 'loaded'> {
+    try {
+      await callDocker(`inspect image ${image}`, quick, () => this.#docker.getImage(image).inspect())
+      return 'there'
+    } catch (error) {
+      if (!isFailure(error, 'not-found')) throw error
+    }
+    await access(tar).catch((error: unknown) => {
+      throw new Failure(
+        'not-found',
+        `the Engine has no image ${image}, and the plugin brings none: pull or load it`,
+        error,
+      )
+    })
+    await callDocker(`load image ${image}`, 120_000, async () => {
+      const progress = await this.#docker.loadImage(createReadStream(tar), { quiet: true })
+      await finished(progress.resume())
+    })
+    return 'loaded'
+  }
+
+  /** Ids of running (or paused, restarting) containers that use a volume. */
+  async users(volume: string): Promise<string[]> {
+    const listed: unknown = await callDocker(
+      `list the containers of volume ${volume}`,
+      quick,
+      (abortSignal) =>
+        this.#docker.listContainers({
+          filters: { volume: [volume], status: ['running', 'paused', 'restarting'] },
+          abortSignal,
+        }),
+    )
+    return z
+      .array(z.object({ Id: z.string() }))
+      .parse(listed)
+      .map(({ Id }) => Id)
+  }
+
+  async #create(spec: ContainerSpec): Promise<string> {
+    const container = await callDocker(`create container ${spec.name}`, patient, (abortSignal) =>
+      this.#docker.createContainer({ name: spec.name, ...spec.body, abortSignal }),
+    )
+    return container.id
+  }
+
+  async #start(name: string, id: string): Promise<void> {
+    await callDocker(`start container ${name}`, patient, (abortSignal) =>
+      this.#docker.getContainer(id).start({ abortSignal }),
+    ).catch((error: unknown) => {
+      // 304: it runs already
+      if (statusOf(error) !== 304) throw error
+    })
+  }
+
+  async #ours(spec: ContainerSpec, found: Inspected): Promise<true> {
+    if (found.Config.Labels?.[uuidLabel] === spec.body.Labels?.[uuidLabel]) return true
+    throw new Failure(
+      'in-use',
+      `a container named ${spec.name} exists that this volume did not make: rename or remove it`,
+    )
+  }
+
+  async #collect(stream: NodeJS.ReadableStream): Promise<string> {
+    const text = new PassThrough()
+    const chunks: Buffer[] = []
+    text.on('data', (chunk: Buffer) => chunks.push(chunk))
+    this.#docker.modem.demuxStream(stream, text, text)
+    await finished(stream)
+    return Buffer.concat(chunks).toString('utf8')
+  }
+}
+
+/** The create body's environment decides: a new portal, epoch or host means a new container, a new label does not. */
+const sameEnvironment = (spec: ContainerSpec, found: Inspected): boolean =>
+  (spec.body.Env ?? []).every((variable) => found.Config.Env?.includes(variable))
+
+/** Our entrypoints write what went wrong as "openebs: error: <sentence>". */
+export const errorLine = (log: string): string | undefined =>
+  log
+    .split('\n')
+    .findLast((line) => line.includes('openebs: error: '))
+    ?.replace(/^.*openebs: error: /, '')
+    .trim()

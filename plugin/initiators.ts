@@ -1,0 +1,115 @@
+import { spawn } from 'node:child_process'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pause, until } from '../process/backoff.ts'
+import { explain, Failure, isFailure } from '../process/failure.ts'
+import type { Target, Volume } from '../registry/records.ts'
+import { initiatorContainer, initiatorName, mountSecurity, uuidLabel } from './container-bodies.ts'
+import type { Engine } from './engine.ts'
+import { isServed } from './mount-table.ts'
+
+export interface InitiatorSettings {
+  host: string
+  /** Folder of the mounts as the plugin sees it, and as the host does. */
+  mounts: string
+  hostMounts: string
+  image: string
+  security: readonly string[]
+}
+
+/** Attaches and mounts volumes on this host, through a container of its own per volume. Every call can be repeated. */
+export class Initiators {
+  readonly #engine: Engine
+  readonly #settings: InitiatorSettings
+
+  constructor(engine: Engine, settings: InitiatorSettings) {
+    this.#engine = engine
+    this.#settings = settings
+  }
+
+  /** What containers of the Engine get: a folder inside the file system, so that a lost mount is a missing path. */
+  mountpoint(volume: string): string {
+    return join(this.#settings.mounts, volume, 'data')
+  }
+
+  isServed(volume: string): Promise<boolean> {
+    return isServed(this.#settings.mounts, volume)
+  }
+
+  /**
+   * Waits until the volume is mounted here, having its containers made by `makeTarget` and by us as soon as the
+   * Engine serves its API. While the Engine restores containers it does not, and waits for this very call: then both
+   * containers come up by themselves, by their restart policy, and this only watches. Rejects with `unavailable`
+   * after `ms`, saying what stood in the way.
+   */
+  async attach(volume: Volume, ms: number, makeTarget: () => Promise<Target>): Promise<void> {
+    const done = new AbortController()
+    let obstacle: unknown
+    const making = this.#make(volume, makeTarget, done.signal, (error) => {
+      obstacle = error
+    })
+    const served = await until(async () => ((await this.isServed(volume.name)) ? true : undefined), { ms })
+    done.abort()
+    if (served) return
+    await Promise.race([making, pause(100)])
+    const reason = obstacle ? explain(obstacle) : await this.#said(volume.name)
+    throw new Failure('unavailable', `volume ${volume.name} is not mounted after ${ms / 1000} s: ${reason}`)
+  }
+
+  async #make(
+    volume: Volume,
+    makeTarget: () => Promise<Target>,
+    signal: AbortSignal,
+    onError: (error: unknown) => void,
+  ): Promise<void> {
+    while (!signal.aborted)
+      try {
+        if (await this.#engine.answers()) {
+          const current = await makeTarget()
+          await mkdir(join(this.#settings.mounts, volume.name), { recursive: true })
+          await this.#engine.ensure(this.#container(volume, current))
+          return
+        }
+        onError(new Failure('unavailable', 'the Docker Engine serves no API yet'))
+        await pause(500, signal)
+      } catch (error) {
+        onError(error)
+        if (!isFailure(error, 'unavailable')) return
+        await pause(500, signal)
+      }
+  }
+
+  async #said(volume: string): Promise<string> {
+    try {
+      return (
+        (await this.#engine.lastError(initiatorName(volume))) ?? `see: docker logs ${initiatorName(volume)}`
+      )
+    } catch (error) {
+      return explain(error)
+    }
+  }
+
+  /** Unmounts, logs out and removes the container, which waits until nothing holds the file system any more. */
+  async remove(volume: Volume): Promise<void> {
+    await this.#engine.remove({
+      name: initiatorName(volume.name),
+      body: { Labels: { [uuidLabel]: volume.uuid } },
+    })
+  }
+
+  /** Writes what is in memory of this volume's file system to the target: syncfs(2) by sync(1), as Node has none. */
+  flush(volume: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const child = spawn('sync', ['--file-system', this.mountpoint(volume)], { stdio: 'ignore' })
+      child.once('error', reject).once('exit', (code) => {
+        if (code === 0) resolve()
+        else reject(new Failure('unavailable', `sync of volume ${volume} ended with status ${code}`))
+      })
+    })
+  }
+
+  #container(volume: Volume, target: Target) {
+    const { host, hostMounts, image, security } = this.#settings
+    return initiatorContainer(volume, target, host, hostMounts, image, mountSecurity(security))
+  }
+}

@@ -1,0 +1,68 @@
+import { spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** One line of /proc/self/mountinfo (proc_pid_mountinfo(5)), paths decoded. */
+export interface MountLine {
+  root: string
+  mountPoint: string
+  type: string
+  source: string
+}
+
+const decode = (path: string): string =>
+  path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+
+export const parseMountInfo = (text: string): MountLine[] =>
+  text.split('\n').flatMap((line) => {
+    const [left = '', right = ''] = line.split(' - ')
+    const [, , , root, mountPoint] = left.split(' ')
+    const [type, source] = right.split(' ')
+    if (!root || !mountPoint || !type) return []
+    return [{ root: decode(root), mountPoint: decode(mountPoint), type, source: decode(source ?? '') }]
+  })
+
+export const readMounts = async (): Promise<MountLine[]> =>
+  parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'))
+
+/**
+ * The plugin's id, from where the Engine keeps its propagated mount: <data root>/plugins/<id>/propagated-mount. The
+ * root field alone is no host path where /var/lib/docker is a file system of its own, so the data root comes from
+ * the Engine and only the id from here.
+ */
+export const pluginId = (mounts: MountLine[], propagatedMount: string): string | undefined => {
+  const line = mounts.findLast(({ mountPoint }) => mountPoint === propagatedMount)
+  return /\/plugins\/(?<id>[0-9a-f]{64})\/propagated-mount$/.exec(line?.root ?? '')?.groups?.id
+}
+
+/**
+ * Whether an initiator serves this mount now. Three things must hold: the mount is in our table; the initiator's
+ * status file says "mounted"; and the initiator still holds its lock on that file, which the kernel drops when the
+ * process dies, however it dies. The mount alone proves nothing: it stays in the table when its initiator is gone,
+ * and then answers every read with EIO. None of it asks the Engine, which serves no API while it restores containers.
+ */
+export const isServed = async (folder: string, volume: string): Promise<boolean> => {
+  const point = join(folder, volume)
+  if (!(await readMounts()).some(({ mountPoint }) => mountPoint === point)) return false
+  const status = statusFile(folder, volume)
+  const text = await readFile(status, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return ''
+    throw error
+  })
+  return text.trim() === 'mounted' && (await isLocked(status))
+}
+
+export const statusFile = (folder: string, volume: string): string => join(folder, `${volume}.status`)
+
+/** flock(1) ends with this status when the lock is held by another process. */
+const held = 75
+
+const isLocked = (file: string): Promise<boolean> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(
+      'flock',
+      ['--nonblock', '--shared', '--conflict-exit-code', String(held), file, 'true'],
+      { stdio: 'ignore' },
+    )
+    child.once('error', reject).once('exit', (code) => resolve(code === held))
+  })

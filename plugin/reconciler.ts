@@ -1,0 +1,103 @@
+import { backoff, pause } from '../process/backoff.ts'
+import { explain } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+import { Wake } from '../process/wake.ts'
+import type { Engine } from './engine.ts'
+import type { VolumeRecords } from './volume-records.ts'
+import type { Volumes } from './volumes.ts'
+
+const resyncEvery = 60_000
+
+/**
+ * Keeps volumes, store and Engine in line: a change here, a change in the store and a timer all just wake it. One
+ * pass reads the intent, takes over what concerns other hosts, and has each volume of this host converge.
+ */
+export class Reconciler {
+  readonly #volumes: Volumes
+  readonly #records: VolumeRecords
+  readonly #engine: Engine
+  readonly #host: string
+  readonly #log: Log
+  readonly #wake = new Wake()
+  #complaint = ''
+
+  constructor(parts: { volumes: Volumes; records: VolumeRecords; engine: Engine; host: string; log: Log }) {
+    this.#volumes = parts.volumes
+    this.#records = parts.records
+    this.#engine = parts.engine
+    this.#host = parts.host
+    this.#log = parts.log
+  }
+
+  wake(): void {
+    this.#wake.wake()
+  }
+
+  /** Runs until the signal fires. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.wake()
+    let failures = 0
+    let watching = false
+    while (!signal.aborted) {
+      if (!(await this.#wake.next(resyncEvery, signal)) && signal.aborted) return
+      const { revision, problems } = await this.#pass()
+      this.#complain(problems)
+      if (revision !== undefined && !watching) {
+        watching = true
+        void this.#watch(revision, signal).then(() => {
+          watching = false
+          this.wake()
+        })
+      }
+      failures = problems.length > 0 ? failures + 1 : 0
+      if (failures === 0) continue
+      await pause(backoff(failures), signal)
+      this.wake()
+    }
+  }
+
+  /** What is left to do again stands in `problems`; without a revision the store could not be read. */
+  async #pass(): Promise<{ revision?: string; problems: string[] }> {
+    try {
+      const { volumes, unreadable, revision } = await this.#records.readAll()
+      await this.#volumes.follow(volumes)
+      // not while the Engine restores containers: a volume's Mount would wait for the lock that this holds
+      if (!(await this.#engine.answers())) return { revision, problems: ['the Docker Engine serves no API'] }
+      const ours = new Set(
+        volumes.filter(({ placement }) => placement.host === this.#host).map(({ name }) => name),
+      )
+      for (const { volume } of this.#volumes.all())
+        if (volume.placement.host === this.#host) ours.add(volume.name)
+      const results = await Promise.all([...ours].map((name) => this.#converge(name)))
+      if (unreadable.length > 0)
+        this.#log.warn({ keys: unreadable }, 'records that this version cannot read are left alone')
+      return { revision, problems: results.filter((problem) => problem !== undefined) }
+    } catch (error) {
+      return { problems: [explain(error)] }
+    }
+  }
+
+  async #converge(name: string): Promise<string | undefined> {
+    try {
+      await this.#volumes.converge(name)
+      return undefined
+    } catch (error) {
+      return `volume ${name}: ${explain(error)}`
+    }
+  }
+
+  async #watch(from: string, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const _ of this.#records.watch(from, signal)) this.wake()
+    } catch (error) {
+      this.#log.debug({ reason: explain(error) }, 'the watch ended: reading anew')
+    }
+  }
+
+  /** Says lasting problems once, not at every pass. */
+  #complain(problems: readonly string[]): void {
+    const complaint = problems.join('; ')
+    if (complaint && complaint !== this.#complaint) this.#log.warn({ problems }, 'not in line yet')
+    this.#complaint = complaint
+  }
+}

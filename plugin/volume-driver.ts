@@ -1,0 +1,77 @@
+import type { z } from 'zod'
+import { isFailure } from '../process/failure.ts'
+import type { LocalVolume } from './local-copy.ts'
+import type { Answers, requests, VolumeEntry } from './protocol.ts'
+import { isReferenced } from './references.ts'
+import type { Volumes } from './volumes.ts'
+
+type Request<K extends keyof typeof requests> = z.infer<(typeof requests)[K]>
+
+/** The volume driver's calls on the life cycle of volumes. Get, List and Path touch nothing but memory. */
+export class VolumeDriver {
+  readonly #volumes: Volumes
+
+  constructor(volumes: Volumes) {
+    this.#volumes = volumes
+  }
+
+  async create({ Name, Opts }: Request<'create'>): Promise<Answers['create']> {
+    await this.#volumes.create(Name, Opts)
+    return {}
+  }
+
+  async remove({ Name }: Request<'remove'>): Promise<Answers['remove']> {
+    await this.#volumes.remove(Name)
+    return {}
+  }
+
+  async mount({ Name, ID }: Request<'mount'>): Promise<Answers['mount']> {
+    return { Mountpoint: await this.#volumes.mount(Name, ID) }
+  }
+
+  async unmount({ Name, ID }: Request<'unmount'>): Promise<Answers['unmount']> {
+    await this.#volumes.unmount(Name, ID)
+    return {}
+  }
+
+  path({ Name }: Request<'path'>): Answers['path'] | undefined {
+    const found = this.#volumes.find(Name)
+    return found && { Mountpoint: this.#entry(found).Mountpoint ?? '' }
+  }
+
+  /** Undefined when there is no such volume: the Engine then forgets what it knew of it. */
+  get({ Name }: Request<'get'>): Answers['get'] | undefined {
+    const found = this.#volumes.find(Name)
+    return found && { Volume: { ...this.#entry(found), Status: status(found) } }
+  }
+
+  list(): Answers['list'] {
+    return { Volumes: this.#volumes.all().map((found) => this.#entry(found)) }
+  }
+
+  #entry(found: LocalVolume): VolumeEntry {
+    const { name, created } = found.volume
+    return {
+      Name: name,
+      CreatedAt: created,
+      ...(isReferenced(found) ? { Mountpoint: this.#volumes.mountpoint(name) } : {}),
+    }
+  }
+}
+
+/** What `docker volume inspect` shows under Status. */
+const status = ({ volume, target, attachment, references }: LocalVolume): Record<string, unknown> => ({
+  phase: volume.wanted === 'absent' ? 'removing' : (target?.phase ?? 'creating'),
+  host: volume.placement.host,
+  size: volume.spec.size,
+  fs: volume.spec.fs,
+  vsm: target?.container,
+  portal: target?.portal,
+  iqn: target?.iqn,
+  epoch: target?.epoch,
+  attached: attachment?.host,
+  uses: Object.values(references).reduce((sum, count) => sum + count, 0),
+})
+
+/** A Get or a Mount that cannot know must not answer at all: any error means "gone" to the Engine. */
+export const mustNotAnswer = (error: unknown): boolean => isFailure(error, 'unavailable')

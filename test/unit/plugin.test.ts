@@ -1,0 +1,292 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import { Authz, containerCall } from '../../plugin/authz.ts'
+import { initiatorContainer, mountSecurity, targetContainer } from '../../plugin/container-bodies.ts'
+import { errorLine } from '../../plugin/engine.ts'
+import { LocalCopy, type LocalVolume } from '../../plugin/local-copy.ts'
+import { parseMountInfo, pluginId } from '../../plugin/mount-table.ts'
+import { pickPortal } from '../../plugin/portals.ts'
+import { AuthzRequest } from '../../plugin/protocol.ts'
+import { addReference, dropReference, isReferenced } from '../../plugin/references.ts'
+import { settings } from '../../plugin/settings.ts'
+import { checkName, parseOptions, parseSize } from '../../plugin/volume-options.ts'
+import { isFailure } from '../../process/failure.ts'
+import { createLog } from '../../process/log.ts'
+import { readSettings } from '../../process/settings.ts'
+
+const log = createLog('test', 'silent')
+const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
+const entry = (name = 'v'): LocalVolume => ({
+  volume: {
+    name,
+    uuid,
+    spec: { size: 1 << 30, fs: 'ext4' },
+    placement: { host: 'h1' },
+    wanted: 'present',
+    created: '2026-01-01T00:00:00.000Z',
+  },
+  target: {
+    volume: name,
+    host: 'h1',
+    uuid,
+    iqn: `iqn.2016-09.com.openebs:${name}`,
+    portal: '172.17.0.1:23260',
+    epoch: 1,
+    phase: 'ready',
+    container: `vsm-${name}`,
+    containerId: 'a'.repeat(64),
+  },
+  references: {},
+})
+
+t.test('a bad name is refused with a sentence that says what a name may be', async (t) => {
+  for (const name of ['', 'a/../b', '-x', 'x'.repeat(300), 'größe', 'a b', '.', '..', 'a\n', '../x'])
+    t.throws(
+      () => checkName(name),
+      { message: /cannot name a volume: a name has 1 to 63 letters/ },
+      JSON.stringify(name.slice(0, 20)),
+    )
+  for (const name of ['a', 'A-1_b.c', '0', 'x'.repeat(63)]) t.equal(checkName(name), name)
+})
+
+t.test('sizes', async (t) => {
+  const table: [string, number | undefined][] = [
+    ['256M', 256 * 2 ** 20],
+    ['10G', 10 * 2 ** 30],
+    ['1.5GiB', 1.5 * 2 ** 30],
+    ['1gb', 2 ** 30],
+    ['1048576', 2 ** 20],
+    ['1Q', undefined],
+    ['1e99', undefined],
+    ['-1', undefined],
+    ['', undefined],
+    ['M', undefined],
+    ['0x10', undefined],
+    ['999999999999999T', undefined],
+  ]
+  for (const [text, bytes] of table) t.equal(parseSize(text), bytes, JSON.stringify(text))
+})
+
+t.test('options: what is wrong and what is known stands in the error', async (t) => {
+  t.strictSame(parseOptions(undefined), { size: 2 ** 30, fs: 'ext4' })
+  t.strictSame(parseOptions({ size: '300M', fs: 'xfs' }), { size: 300 * 2 ** 20, fs: 'xfs' })
+  const table: [Record<string, string>, RegExp][] = [
+    [{ size: '0' }, /size=0 is out of range: ext4 takes 16M to 16T/],
+    [{ size: '-1' }, /size=-1 is no size: expected a number with a unit K, M, G or T/],
+    [{ size: '1Q' }, /size=1Q is no size/],
+    [{ size: '1e99' }, /size=1e99 is no size/],
+    [{ size: '17T' }, /size=17T is out of range/],
+    [{ size: '100M', fs: 'xfs' }, /out of range: xfs takes 300M to 16T/],
+    [{ fs: 'ntfs' }, /fs=ntfs is not known: expected ext4 or xfs/],
+    [{ sise: '1G' }, /unknown option "sise": known options are size, fs/],
+    [{ size: '1Q', fs: 'ntfs', x: 'y' }, /size=1Q.*fs=ntfs.*unknown option "x"/],
+  ]
+  for (const [options, message] of table)
+    t.throws(() => parseOptions(options), { kind: 'invalid', message }, JSON.stringify(options))
+})
+
+t.test('references count per id and never go below none', async (t) => {
+  const ids = fc.constantFrom('a', 'b', 'c')
+  const steps = fc.array(fc.record({ id: ids, add: fc.boolean() }), { maxLength: 40 })
+  fc.assert(
+    fc.property(steps, (all) => {
+      const counts = new Map<string, number>()
+      let now = entry()
+      for (const { id, add } of all) {
+        counts.set(id, Math.max(0, (counts.get(id) ?? 0) + (add ? 1 : -1)))
+        now = add ? addReference(now, id) : dropReference(now, id)
+      }
+      const expected = Object.fromEntries([...counts].filter(([, count]) => count > 0))
+      return (
+        JSON.stringify(sorted(now.references)) === JSON.stringify(sorted(expected)) &&
+        isReferenced(now) === Object.keys(expected).length > 0
+      )
+    }),
+  )
+  const attachment = {
+    volume: 'v',
+    host: 'h1',
+    epoch: 1,
+    state: 'idle' as const,
+    since: '2026-01-01T00:00:00.000Z',
+  }
+  const claimed = addReference({ ...entry(), attachment }, 'a')
+  t.equal(claimed.attachment?.state, 'claimed')
+  t.equal(
+    dropReference(addReference(claimed, 'b'), 'a').attachment?.state,
+    'claimed',
+    'still used under another id',
+  )
+  t.equal(dropReference(claimed, 'a').attachment?.state, 'idle')
+})
+const sorted = (of: Record<string, number>) => Object.entries(of).sort()
+
+t.test('the mount table', async (t) => {
+  const id = 'f'.repeat(64)
+  const mounts = parseMountInfo(
+    [
+      '22 1 0:21 / /proc rw,nosuid shared:5 - proc proc rw',
+      `700 680 254:0 /plugins/${id}/propagated-mount /data rw,relatime shared:300 - ext4 /dev/vdb rw`,
+      '701 700 7:3 / /data/mounts/a\\040b rw shared:301 - ext4 /dev/loop3 rw,errors=remount-ro',
+      '',
+    ].join('\n'),
+  )
+  t.equal(mounts.length, 3)
+  t.equal(mounts[2]?.mountPoint, '/data/mounts/a b')
+  t.equal(pluginId(mounts, '/data'), id, 'also where the data root is a file system of its own')
+  t.equal(pluginId(mounts, '/proc'), undefined)
+})
+
+t.test('create bodies', async (t) => {
+  const { volume, target } = entry()
+  if (!target) throw new Error('the example has a target')
+  const vsm = targetContainer(volume, target, '/var/lib/openebs', 'openebs/vsm:1')
+  t.equal(vsm.name, 'vsm-v')
+  t.match(vsm.body, {
+    Labels: {
+      'openebs.role': 'target',
+      'openebs.volume': 'v',
+      'openebs.epoch': '1',
+      'vsm.openebs.io/iqn': 'iqn.2016-09.com.openebs:v',
+    },
+    HostConfig: {
+      Binds: ['/var/lib/openebs/v:/lun'],
+      PortBindings: { '3260/tcp': [{ HostIp: '172.17.0.1', HostPort: '23260' }] },
+      RestartPolicy: { Name: 'always' },
+      CapDrop: ['ALL'],
+    },
+  })
+  t.notOk(vsm.body.HostConfig?.Privileged)
+  t.notOk(vsm.body.HostConfig?.CapAdd, 'a target needs no capability')
+  const security: [string[], string[]][] = [
+    [[], []],
+    [['name=seccomp,profile=default'], []],
+    [['name=apparmor', 'name=seccomp,profile=default'], ['apparmor=unconfined']],
+    [['name=selinux'], ['label=disable']],
+    [
+      ['name=apparmor', 'name=selinux'],
+      ['apparmor=unconfined', 'label=disable'],
+    ],
+  ]
+  for (const [options, expected] of security) {
+    t.strictSame(mountSecurity(options), expected, options.join(' ') || 'none')
+    const { body } = initiatorContainer(volume, target, 'h1', '/m', 'i', mountSecurity(options))
+    t.strictSame(body.HostConfig?.SecurityOpt, ['no-new-privileges', ...expected])
+    t.strictSame(body.HostConfig?.Binds, ['/m:/mounts:rshared'])
+    t.notOk(body.HostConfig?.Privileged)
+  }
+})
+
+t.test('which calls on containers authz tells apart', async (t) => {
+  const table: [string, string, unknown][] = [
+    ['GET', '/v1.41/containers/json', undefined],
+    ['POST', '/v1.41/images/create?fromImage=x', undefined],
+    ['POST', '/v1.41/containers/create?name=vsm-x', { action: 'create', name: 'vsm-x' }],
+    ['POST', '/containers/create', { action: 'create' }],
+    ['POST', '/v1.41/containers/vsm-x/start', { action: 'start', reference: 'vsm-x' }],
+    ['POST', '/containers/vsm-x/kill?signal=KILL', { action: 'kill', reference: 'vsm-x' }],
+    ['DELETE', '/v1.41/containers/vsm-x?force=1', { action: 'remove', reference: 'vsm-x' }],
+    ['PUT', '/v1.41/containers/vsm-x/archive?path=/', { action: 'archive', reference: 'vsm-x' }],
+  ]
+  for (const [method, uri, expected] of table)
+    t.strictSame(containerCall(method, uri), expected, `${method} ${uri}`)
+})
+
+t.test(
+  'authz denies what has no method or path, allows the rest and journals storage containers',
+  async (t) => {
+    const seen: unknown[] = []
+    const id = 'c'.repeat(64)
+    const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator' as const, volume: 'y' }
+    const authz = new Authz(
+      (reference) => (reference === known.name ? known : undefined),
+      (record) => seen.push(record),
+    )
+    const call = (fields: object) => AuthzRequest.parse(fields)
+    for (const empty of [{}, { RequestMethod: 'GET' }, { RequestUri: '/x' }]) {
+      const answer = authz.request(call(empty))
+      t.equal(answer.Allow, false)
+      t.not(answer.Msg, '')
+    }
+    t.equal(authz.request(call({ RequestMethod: 'GET', RequestUri: '/_ping' })).Allow, true)
+    const base64 = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64')
+    const now = new Date('2026-01-01T00:00:00Z')
+    const calls = [
+      {
+        RequestMethod: 'POST',
+        RequestUri: '/containers/create?name=web',
+        RequestBody: base64({ Image: 'x' }),
+        ResponseStatusCode: 201,
+      },
+      {
+        RequestMethod: 'POST',
+        RequestUri: '/containers/create?name=vsm-x',
+        RequestBody: base64({ Labels: { 'openebs.role': 'target', 'openebs.volume': 'x' } }),
+        ResponseBody: base64({ Id: id }),
+        ResponseStatusCode: 201,
+      },
+      {
+        RequestMethod: 'POST',
+        RequestUri: `/containers/${id.slice(0, 12)}/start`,
+        ResponseStatusCode: 204,
+        User: 'ops',
+      },
+      { RequestMethod: 'POST', RequestUri: '/containers/initiator-y/kill', ResponseStatusCode: 204 },
+      { RequestMethod: 'POST', RequestUri: '/containers/other/kill', ResponseStatusCode: 204 },
+    ]
+    for (const fields of calls) t.equal(authz.response(call(fields), now).Allow, true)
+    t.match(seen, [
+      { action: 'create', status: 201, subject: { container: 'vsm-x', role: 'target', volume: 'x' } },
+      { action: 'start', user: 'ops', status: 204, subject: { container: 'vsm-x', containerId: id } },
+      { action: 'kill', subject: { container: 'initiator-y', volume: 'y' } },
+    ])
+    t.equal(seen.length, 3)
+  },
+)
+
+t.test('the local copy is whole after a restart, and knows what it cannot know', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'local-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const first = new LocalCopy(folder, log)
+  await first.load()
+  await first.put(addReference(entry('a'), 'id1'))
+  await first.put(entry('b'))
+  await first.delete('b')
+  await writeFile(join(folder, 'torn.json'), '{"volume":')
+  const second = new LocalCopy(folder, log)
+  await second.load()
+  t.strictSame(second.get('a'), addReference(entry('a'), 'id1'))
+  t.equal(second.get('b'), undefined)
+  t.equal(second.get('never'), undefined)
+  t.throws(() => second.get('torn'), { kind: 'unavailable', message: /cannot be read/ }, 'not "gone"')
+  t.strictSame((await readdir(folder)).sort(), ['a.json', 'torn.json'], 'no half-written file stays')
+})
+
+t.test('a portal gets a port that is free and no one has; none left is said', async (t) => {
+  const portal = await pickPortal('127.0.0.1', { first: 24000, last: 24999 }, new Set())
+  const port = Number(portal.split(':')[1])
+  t.match(portal, /^127\.0\.0\.1:24\d\d\d$/)
+  t.not(await pickPortal('127.0.0.1', { first: port, last: 24999 }, new Set([port])), portal)
+  const none = pickPortal('127.0.0.1', { first: port, last: port }, new Set([port]))
+  await t.rejects(none, { kind: 'unavailable', message: /no free port .* widen OPENEBS_PORTS/ })
+})
+
+t.test('a wrong setting is named with what was expected, a typo too', async (t) => {
+  t.throws(() => readSettings(settings, { OPENEBS_PORTS: '9-1' }), {
+    kind: 'invalid',
+    message: /expected a range within 1-65535[\s\S]*OPENEBS_PORTS/,
+  })
+  t.throws(() => readSettings(settings, { OPENEBS_STROE: 'x' }), {
+    message: /OPENEBS_STROE[\s\S]*Known settings: OPENEBS_STORE/,
+  })
+  t.strictSame(readSettings(settings, { OPENEBS_HOST: '', PATH: '/bin' }).OPENEBS_HOST, undefined)
+  t.ok(isFailure(new Error('x')) === false)
+})
+
+t.test("our entrypoints' last error line", async (t) => {
+  t.equal(errorLine('x\n\u0001openebs: error: first\nopenebs: error: disk is full\nbye\n'), 'disk is full')
+  t.equal(errorLine('all well'), undefined)
+})
