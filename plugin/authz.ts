@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { Audit } from '../registry/records.ts'
 import { labels } from '../vsm/labels.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
@@ -9,6 +8,19 @@ export interface StorageContainer {
   name: string
   role: 'target' | 'initiator'
   volume: string
+}
+
+/** A call on a container of ours, as it went through the Engine; the audit trail's entry but for the host. */
+export interface Witnessed {
+  time: string
+  /** Empty on the unix socket, the certificate's common name with TLS. */
+  user: string
+  method: string
+  uri: string
+  status: number
+  verdict: 'allow' | 'deny'
+  action: string
+  subject: { container: string; containerId: string; role: string; volume: string }
 }
 
 /** The container that a name, an id or a prefix of an id means; undefined for one that is not ours. */
@@ -51,11 +63,11 @@ const Creation = z.object({ Labels: z.record(z.string(), z.string()).nullish() }
  */
 export class Authz {
   readonly #find: FindContainer
-  readonly #journal: (entry: Omit<Audit, 'host'>) => void
+  readonly #journal: (entry: Witnessed) => void
   /** Containers whose creation passed here: id -> what it was created as. */
   readonly #created = new Map<string, StorageContainer>()
 
-  constructor(find: FindContainer, journal: (entry: Omit<Audit, 'host'>) => void) {
+  constructor(find: FindContainer, journal: (entry: Witnessed) => void) {
     this.#find = find
     this.#journal = journal
   }

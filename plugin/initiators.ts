@@ -15,6 +15,8 @@ export interface InitiatorSettings {
   hostMounts: string
   image: string
   security: readonly string[]
+  /** Told the id of every initiator that was made or found. */
+  learned: (volume: string, id: string) => void
 }
 
 /** Attaches and mounts volumes on this host, through a container of its own per volume. Every call can be repeated. */
@@ -67,7 +69,7 @@ export class Initiators {
         if (await this.#engine.answers()) {
           const current = await makeTarget()
           await mkdir(join(this.#settings.mounts, volume.name), { recursive: true })
-          await this.#engine.ensure(this.#container(volume, current))
+          this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
           return
         }
         onError(new Failure('unavailable', 'the Docker Engine serves no API yet'))

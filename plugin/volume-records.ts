@@ -9,9 +9,9 @@ import type { Change, Entry, Revision, Store } from '../registry/store.ts'
  */
 export class VolumeRecords {
   readonly #store: Store
-  readonly #host: () => string
+  readonly #host: string
 
-  constructor(store: Store, host: () => string) {
+  constructor(store: Store, host: string) {
     this.#store = store
     this.#host = host
   }
@@ -82,7 +82,7 @@ export class VolumeRecords {
     const changes: Change[] = []
     for (const key of [
       keys.attachment(volume.name),
-      keys.target(this.#host(), volume.name),
+      keys.target(this.#host, volume.name),
       keys.volume(volume.name),
     ]) {
       const entry = await this.#find(key)
@@ -95,7 +95,7 @@ export class VolumeRecords {
 
   /** Writes what this host has applied, unless it stands there. */
   async putTarget(target: Target): Promise<void> {
-    await this.#putIfChanged(keys.target(this.#host(), target.volume), encode('targets', target))
+    await this.#putIfChanged(keys.target(this.#host, target.volume), encode('targets', target))
   }
 
   /**

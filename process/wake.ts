@@ -16,7 +16,8 @@ export class Wake {
     if (!this.#wanted && !signal.aborted) {
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#resolve = resolve
-      const timer = setTimeout(resolve, ms)
+      // a longer timer would overflow and fire at once
+      const timer = setTimeout(resolve, Math.min(ms, 2 ** 31 - 1))
       signal.addEventListener('abort', resolve as () => void, { once: true })
       await promise
       clearTimeout(timer)

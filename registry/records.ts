@@ -165,6 +165,8 @@ export const Audit = z.looseObject({
   uri: z.string(),
   status: z.number().int(),
   verdict: z.enum(['allow', 'deny']),
+  /** create, start, kill, remove … */
+  action: z.string(),
   subject: z.looseObject({
     container: z.string(),
     role: z.string().optional(),
