@@ -1,0 +1,179 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { connectDocker } from '../docker/client.ts'
+import { parseEndpoint } from '../docker/endpoint.ts'
+import { explain } from '../process/failure.ts'
+import { aborted, runProcess } from '../process/lifecycle.ts'
+import { listen } from '../process/listener.ts'
+import { createLog, type Log } from '../process/log.ts'
+import { readSettings } from '../process/settings.ts'
+import { version } from '../process/version.ts'
+import { Journal } from '../registry/buckets.ts'
+import { encode, keys } from '../registry/keys.ts'
+import { Publisher } from '../registry/publisher.ts'
+import { Session } from '../registry/session.ts'
+import type { Store } from '../registry/store.ts'
+import { openEtcd } from '../registry/stores/etcd.ts'
+import { createApp } from './app.ts'
+import { Authz, type Witnessed } from './authz.ts'
+import { Engine } from './engine.ts'
+import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
+import { Initiators } from './initiators.ts'
+import { LocalCopy } from './local-copy.ts'
+import { Reconciler } from './reconciler.ts'
+import { Serving } from './serving.ts'
+import { type Settings, settings } from './settings.ts'
+import { StorageContainers } from './storage-containers.ts'
+import { Targets } from './targets.ts'
+import { VolumeDriver } from './volume-driver.ts'
+import { VolumeRecords } from './volume-records.ts'
+import { Volumes } from './volumes.ts'
+import { VsmImage } from './vsm-image.ts'
+
+/** Where Docker expects the socket that config.json names. */
+const pluginSocket = '/run/docker/plugins/openebs.sock'
+const propagatedMount = '/data'
+const vsmTar = '/usr/share/openebs/vsm.tar.gz'
+/** Seconds. Long enough for an election in etcd. */
+const leaseTtl = 30
+
+await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
+  const own = readSettings(settings, process.env)
+  const log = createLog('openebs-plugin', own.OPENEBS_LOG_LEVEL)
+  const engine = new Engine(connectDocker(parseEndpoint(own)))
+  const local = new LocalCopy(join(propagatedMount, 'volumes'), log)
+  const containers = new StorageContainers(local)
+  const driver = Promise.withResolvers<VolumeDriver>()
+  const audit = Promise.withResolvers<(entry: Witnessed) => void>()
+  const authz = new Authz(
+    (reference) => containers.find(reference),
+    (entry) => void audit.promise.then((write) => write(entry)),
+  )
+
+  // The socket comes first: an Engine that cannot reach it for some seconds disables the plugin.
+  const app = createApp({ driver: () => driver.promise, authz, log })
+  stack.use(await listen(app, { socket: pluginSocket }))
+
+  await local.load()
+  const place = { folder: propagatedMount, propagatedMount, name: own.OPENEBS_HOST }
+  const facts = await learnHost(engine, place, stop)
+  const store = await openEtcd({ uri: own.OPENEBS_STORE, writer: `plugin/${facts.host}` })
+  stack.defer(() => store.close())
+
+  const { volumes, reconciler } = wireVolumes({ own, engine, local, containers, store, facts, log, stop })
+  driver.resolve(new VolumeDriver(volumes))
+  log.info({ version, host: facts.host, store: store.description }, 'serving volumes')
+
+  const ending = new AbortController()
+  const until = AbortSignal.any([stop, ending.signal])
+  const running = Promise.all([reconciler.run(until), keepFacts(engine, place, facts, log, until)])
+  stack.defer(async () => {
+    ending.abort()
+    await running
+  })
+  audit.resolve(await registerHost(stack, { store, facts, log }))
+  await Promise.race([aborted(stop), running])
+})
+
+/** Volumes of this host and the loop that keeps them in line. */
+function wireVolumes(parts: {
+  own: Settings
+  engine: Engine
+  local: LocalCopy
+  containers: StorageContainers
+  store: Store
+  facts: HostFacts
+  log: Log
+  stop: AbortSignal
+}) {
+  const { own, engine, local, containers, store, facts, log, stop } = parts
+  const { host, portalAddress, security } = facts
+  const image = own.OPENEBS_VSM_IMAGE
+  const records = new VolumeRecords(store, host)
+  const targets = new Targets(engine, {
+    host,
+    portalAddress,
+    ports: own.OPENEBS_PORTS,
+    root: own.OPENEBS_ROOT,
+    image,
+  })
+  const initiators = new Initiators(engine, {
+    host,
+    mounts: join(propagatedMount, 'mounts'),
+    hostMounts: join(facts.data, 'mounts'),
+    image,
+    security,
+    learned: (volume, id) => containers.learnInitiator(volume, id),
+  })
+  const serving = new Serving(engine, stop)
+  const vsmImage = new VsmImage(engine, image, vsmTar, log)
+  // loaded before the first volume asks for it
+  void serving.once
+    .then(() => vsmImage.ensure())
+    .catch((error: unknown) => log.warn({ reason: explain(error) }, 'no VSM image yet'))
+  const volumes = new Volumes({
+    host,
+    local,
+    records,
+    targets,
+    initiators,
+    engine,
+    log,
+    image: () => vsmImage.ensure(),
+    changed: () => reconciler.wake(),
+    restoring: () => !serving.yet,
+  })
+  const reconciler = new Reconciler({ volumes, records, engine, host, log })
+  return { volumes, reconciler }
+}
+
+/** Says in the registry that this host's plugin lives, and returns where the audit trail goes. */
+async function registerHost(
+  stack: AsyncDisposableStack,
+  { store, facts, log }: { store: Store; facts: HostFacts; log: Log },
+) {
+  const { host } = facts
+  const session = new Session(store, { ttl: leaseTtl, log })
+  const ending = new AbortController()
+  session.start(ending.signal)
+  const key = keys.alive(host)
+  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+  const publisher = new Publisher({ store, session, prefixes: [key], owns: (other) => other === key, log })
+  publisher.start(ending.signal)
+  publisher.publish(
+    new Map([[key, encode('alive', { host, version, since: new Date().toISOString(), boot })]]),
+  )
+  const journal = new Journal(store, log)
+  stack.defer(async () => {
+    await journal.close()
+    await publisher.stop()
+    // left to its TTL: a plugin that restarts is no dead host
+    await session.release()
+    ending.abort()
+  })
+  let seq = 0
+  return (entry: Witnessed) =>
+    journal.append(
+      keys.audit(host, Date.parse(entry.time), seq++ % 1_000_000),
+      encode('audit', { ...entry, host }),
+    )
+}
+
+/** What the Engine says of the host may have changed since it was kept: it counts from the next start on. */
+async function keepFacts(
+  engine: Engine,
+  place: HostPlace,
+  facts: HostFacts,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const fresh = await refreshHost(engine, place, signal)
+    if (!isDeepStrictEqual(fresh, facts))
+      log.warn({ facts, fresh }, 'the host has changed: restart the plugin to follow')
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+  await aborted(signal)
+}
