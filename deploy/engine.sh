@@ -1,0 +1,177 @@
+# shellcheck shell=sh
+# Which Docker Engine is meant, and the private one that `make up` starts under .run/ where a machine has no other.
+# Sourced after lib.sh; names of that file and for the scripts:
+# shellcheck disable=SC2034,SC2154
+
+# The folder of the socket is bound into plugin and sidecar, so it holds nothing else.
+private_socket=$run/sock/docker.sock
+private_pid=$run/docker.pid
+default_endpoint=unix:///var/run/docker.sock
+
+# choose_engine: sets `endpoint` and `chosen` (named: by DOCKER_HOST or a context; default; private). Asks no daemon.
+choose_engine() {
+  if [ -n "${DOCKER_HOST:-}" ]; then
+    endpoint=$DOCKER_HOST
+  else
+    endpoint=$(docker context inspect -f '{{.Endpoints.docker.Host}}' 2>/dev/null) || endpoint=$default_endpoint
+  fi
+  if [ "$endpoint" = "unix://$private_socket" ]; then
+    chosen=private
+  elif [ "$endpoint" = "$default_endpoint" ] && [ -z "${DOCKER_HOST:-}" ]; then
+    chosen=default
+    [ "$(recall ENGINE)" != "unix://$private_socket" ] || use_private
+  else
+    chosen=named
+  fi
+}
+
+use_private() {
+  chosen=private
+  endpoint=unix://$private_socket
+  DOCKER_HOST=$endpoint
+  export DOCKER_HOST
+}
+
+# ask_engine: sets `info` to lines of what the daemon says of itself; status 1 with `refusal` when it does not answer.
+ask_engine() {
+  asked=$(timeout 10 docker info -f 'version={{.ServerVersion}}
+name={{.Name}}
+os={{.OperatingSystem}}
+type={{.OSType}}
+arch={{.Architecture}}
+root={{.DockerRootDir}}
+driver={{.Driver}}
+security={{range .SecurityOptions}}{{.}} {{end}}
+errors={{range .ServerErrors}}{{.}} {{end}}' 2>&1) || { refusal=$asked; return 1; }
+  info=$asked
+  # An older client reports a daemon that it cannot reach as part of a good answer.
+  refusal=$(told errors)
+  [ -n "$(told version)" ]
+}
+told() { echo "$info" | sed -n "s/^$1=//p"; }
+
+# reach_engine: for everything but `make up`; ends the script with a sentence when the daemon does not answer.
+reach_engine() {
+  have docker || fail 'there is no docker command here: nothing was set up (make up does that)'
+  choose_engine
+  is_same_engine
+  ask_engine || fail "the Docker Engine at $endpoint does not answer: $(first_line "$refusal")"
+}
+
+is_same_engine() {
+  used=$(recall ENGINE)
+  [ -z "$used" ] || [ "$used" = "$endpoint" ] ||
+    fail "this clone has set up the Docker Engine at $used, and DOCKER_HOST or the context name $endpoint: go on there," \
+      "or end what was set up (DOCKER_HOST=$used make purge) first"
+}
+
+first_line() { echo "$1" | head -n 1; }
+
+is_local_engine() { case $endpoint in unix://*) true ;; *) false ;; esac; }
+
+# The folder, on the daemon's host, that holds docker.sock.
+socket_folder() {
+  case $endpoint in
+    unix://*) dirname "${endpoint#unix://}" ;;
+    *) echo /var/run ;;
+  esac
+}
+socket_name() {
+  case $endpoint in
+    unix://*) basename "${endpoint#unix://}" ;;
+    *) echo docker.sock ;;
+  esac
+}
+
+# Where volumes are kept on the daemon's host. With a private daemon nothing is left outside of .run/.
+volumes_root() {
+  if [ "$chosen" = private ]; then setting ROOT "$run/openebs"; else setting ROOT /var/lib/openebs; fi
+}
+
+daemon_json() {
+  if [ "$chosen" = private ]; then echo "$run/daemon.json"; else echo /etc/docker/daemon.json; fi
+}
+
+# node's name of the daemon's architecture; that of the machine which builds may be another.
+node_arch() {
+  case $(told arch) in
+    x86_64 | amd64) echo x64 ;;
+    aarch64 | arm64) echo arm64 ;;
+    *) fail "the Docker Engine runs on $(told arch): expected x86_64 or aarch64, for which Node and our images exist" ;;
+  esac
+}
+
+has_systemd() { [ -d /run/systemd/system ]; }
+can_install() { is_root && have apt-get; }
+
+# install PACKAGE...: from the machine's own sources; what a package would start is not started (a test needs tgt's
+# programs, not a target on this machine's port 3260). docker.io is installed by itself, so that its service starts.
+install() {
+  apt-get update || say 'apt-get update failed: going on with the lists that are there'
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+install_quiet() {
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  install "$@"
+}
+
+private_daemon_pid() {
+  [ -e "$private_pid" ] || return 1
+  pid=$(cat "$private_pid")
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && grep -qaF -- "--data-root=$run/data" "/proc/$pid/cmdline" &&
+    echo "$pid"
+}
+
+# Sockets below it carry names of 80 and more characters, and a socket's path ends at 107: hence not under .run/.
+exec_root() { echo "/run/openebs-$(echo "$run" | sha256sum | cut -c1-6)"; }
+
+check_private_is_possible() {
+  is_root || fail 'no Docker Engine answers, and only root can start one: start yours, or name it by DOCKER_HOST'
+  [ "${#private_socket}" -le 107 ] ||
+    fail "$private_socket is longer than the 107 characters that a socket's path may have: clone into a shorter path"
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
+    [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
+    ! grep -qa -e '--bridge=none' "$process/cmdline" || continue
+    [ "${process#/proc/}" = "$(private_daemon_pid)" ] ||
+      fail "another dockerd (pid ${process#/proc/}) runs in this network, and two would fight over docker0: name its" \
+        'socket by DOCKER_HOST'
+  done
+}
+
+start_private_daemon() {
+  mkdir -p "$run/sock" "$run/data" "$run/log"
+  [ -e "$run/daemon.json" ] || echo '{}' >"$run/daemon.json"
+  rm -f "$private_socket"
+  setsid dockerd --config-file="$run/daemon.json" --data-root="$run/data" --exec-root="$(exec_root)" \
+    --pidfile="$private_pid" --host="unix://$private_socket" >>"$run/log/dockerd.log" 2>&1 </dev/null 9>&- &
+  started=$!
+  for _ in $(seq 600); do
+    ! docker version >/dev/null 2>&1 || return 0
+    [ -e "/proc/$started" ] || break
+    sleep 0.2
+  done
+  grep -aqiE 'iptables|docker0|bridge' "$run/log/dockerd.log" &&
+    say 'dockerd could not set up its network (docker0, iptables): see below what it lacks'
+  tail -n 15 "$run/log/dockerd.log"
+  return 1
+}
+
+stop_private_daemon() {
+  if pid=$(private_daemon_pid); then
+    kill "$pid"
+    for _ in $(seq 600); do
+      [ -e "/proc/$pid" ] || break
+      sleep 0.2
+    done
+    [ ! -e "/proc/$pid" ] || { say "dockerd (pid $pid) still runs 120 s after SIGTERM: see $run/log/dockerd.log"; return 1; }
+  fi
+  rm -f "$private_pid" "$private_socket"
+  # Emptied by dockerd; what a crash left there goes, mounts of it excepted (they would be another's files).
+  rm -rf --one-file-system "$(exec_root)"
+}

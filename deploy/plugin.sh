@@ -1,0 +1,109 @@
+#!/bin/sh
+# plugin.sh [assemble]   the managed plugin `openebs`, made of this clone, set and enabled; assemble: only build/plugin/
+#
+# A plugin has no labels: which sources it is made of stands in its description. It is named like the alias that users of the
+# published one give it (docker plugin install --alias openebs openebs/registrator), so `-d openebs` works the same.
+set -eu
+# shellcheck source=deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=deploy/engine.sh
+. "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
+reach_engine
+load_settings
+
+build_of() { docker image inspect -f '{{index .Config.Labels "openebs.build"}}' "$1"; }
+wanted=$(fingerprint "$(build_of "$rootfs_image")" "$(build_of "$vsm_image")" -- config.json deploy/plugin.sh)
+folder=$build/plugin
+
+assemble() {
+  [ "$(cat "$build/plugin.made" 2>/dev/null)" != "$wanted" ] || return 0
+  rm -rf "$folder" "$build/plugin.made"
+  mkdir -p "$folder/rootfs"
+  container=$(docker create --label openebs.role=image "$rootfs_image" true)
+  docker export -o "$build/rootfs.tar" "$container"
+  docker rm "$container"
+  tar -x -f "$build/rootfs.tar" -C "$folder/rootfs" --no-same-owner
+  rm "$build/rootfs.tar"
+  carried=$folder/rootfs/usr/share/openebs
+  mkdir -p "$carried"
+  docker save -o "$carried/vsm.tar" "$vsm_image"
+  gzip -9 "$carried/vsm.tar"
+  sed "s|^  \"description\": \"\\(.*\\)\",\$|  \"description\": \"\\1 ($version, build $wanted)\",|" "$top/config.json" \
+    >"$folder/config.json"
+  grep -q "build $wanted" "$folder/config.json"
+  echo "$wanted" >"$build/plugin.made"
+}
+
+made_of() { docker plugin inspect -f '{{.Config.Description}}' "$plugin" 2>/dev/null | sed -n 's/.*build \([0-9a-f]*\)).*/\1/p'; }
+
+wanted_settings() {
+  echo "OPENEBS_STORE=$store"
+  echo "OPENEBS_ROOT=$(volumes_root)"
+  for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_LOG_LEVEL; do
+    value=$(setting "$name" '')
+    [ -z "$value" ] || echo "$name=$value"
+  done
+  echo "docker.source=$(socket_folder)"
+}
+
+# Only the settings that are not yet as wanted.
+differing_settings() {
+  is=$(docker plugin inspect -f '{{range .Settings.Env}}{{.}}
+{{end}}{{range .Settings.Mounts}}{{.Name}}.source={{.Source}}
+{{end}}' "$plugin")
+  wanted_settings | while read -r line; do echo "$is" | grep -qxF -- "$line" || echo "$line"; done
+}
+
+# Nothing of the plugin changes under a mounted volume: a new one has a mount folder of its own.
+may_replace() {
+  using=$(consumers)
+  [ -n "$using" ] || return 0
+  say "! the plugin stays as it is, though it should be changed, as containers use its volumes: end them and repeat make up"
+  echo "$using" | sed 's/^/    /'
+  return 1
+}
+
+replace() {
+  end_initiators
+  remove_plugin
+  docker plugin create "$plugin" "$folder"
+}
+
+configure() {
+  end_initiators
+  disable_plugin
+  differing_settings | while read -r line; do docker plugin set "$plugin" "$line"; done
+}
+
+bring_back() {
+  plugin_enabled || docker plugin enable --timeout 30 "$plugin"
+  [ "$authorized" = no ] || authorizes || join_authorization
+}
+
+if [ "${1:-}" = assemble ]; then
+  step "plugin in $folder" assemble
+  exit
+fi
+authorized=no
+! authorizes || authorized=yes
+for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_LOG_LEVEL; do
+  value=$(setting "$name" '')
+  [ -z "$value" ] || remember "$name" "$value"
+done
+
+if [ "$(made_of)" != "$wanted" ]; then
+  may_replace || exit 0
+  step "plugin in $folder" assemble
+  step "plugin $plugin, build $wanted" replace
+fi
+if [ -n "$(differing_settings)" ]; then
+  may_replace || exit 0
+  step "settings of plugin $plugin" configure
+fi
+if plugin_enabled; then
+  say "✓ plugin $plugin is enabled, build $wanted"
+else
+  step "enable plugin $plugin" bring_back
+fi

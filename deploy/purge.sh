@@ -1,0 +1,79 @@
+#!/bin/sh
+# purge.sh   removes exactly what `make up` added to the daemon and to this clone, data of volumes too; asks, or FORCE=1
+set -eu
+# shellcheck source=deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=deploy/engine.sh
+. "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
+
+only_one
+[ -e "$state" ] || { say "make up has added nothing from this clone (there is no $state)"; rm -rf "$build" "$run"; exit 0; }
+choose_engine
+is_same_engine
+if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
+  step 'start the private Docker Engine, to remove what it holds' start_private_daemon
+fi
+reach_engine
+root=$(recall ROOT)
+
+# Volumes of other hosts are listed here too: ours are those whose target runs here.
+own_volumes() { docker ps -a --filter label=openebs.role=target --format '{{.Label "openebs.volume"}}'; }
+
+confirm() {
+  say "make purge removes from the Docker Engine at $endpoint:"
+  note "volumes and their data: $(own_volumes | tr '\n' ' ')"
+  note "containers $sidecar_container, $etcd_container; plugin $plugin; volume $etcd_volume; images openebs/*:$version"
+  note "folders $root, $run, $build"
+  [ "${FORCE:-}" != 1 ] || return 0
+  [ -t 0 ] || fail 'nobody is there to ask: say FORCE=1 to remove it without a question'
+  printf 'Remove all of it? [yes/no] '
+  read -r answer
+  [ "$answer" = yes ] || fail 'nothing was removed'
+}
+
+# docker volume rm is the one way that takes the registry's records along. Where it fails the data go with the folder.
+remove_volumes() {
+  for volume in $(own_volumes); do
+    docker volume rm "$volume" || echo "volume $volume could not be removed by the plugin: its folder and container go below"
+  done
+}
+
+remove_plugin_and_containers() {
+  end_initiators
+  remove_plugin
+  end_initiators
+  end_targets
+  end_container "$etcd_container"
+}
+
+# By a container: the folder belongs to root, and the caller need not be. What somebody else had there before stays.
+remove_root() {
+  [ "$(recall ROOT_ADDED)" = yes ] || { echo "$root was there before make up: it stays"; return 0; }
+  docker run --rm --network none -v "$(dirname "$root"):/parent" --entrypoint rm "$vsm_image" \
+    -rf --one-file-system "/parent/$(basename "$root")"
+}
+
+remove_images() {
+  for image in "$vsm_image" "$sidecar_image" "$rootfs_image" "$own_etcd_image" "$made_base" "$(recall PULLED_BASE)"; do
+    [ -z "$image" ] || ! docker image inspect "$image" >/dev/null 2>&1 || docker image rm "$image"
+  done
+  docker image prune -f --filter label=openebs.role=image
+}
+
+remove_etcd_volume() { ! docker volume inspect "$etcd_volume" >/dev/null 2>&1 || docker volume rm "$etcd_volume"; }
+
+refuse_while_used 'make purge' -a
+confirm
+step 'remove volumes' remove_volumes
+step 'end the sidecar' end_container "$sidecar_container"
+step 'remove plugin, targets and etcd' remove_plugin_and_containers
+step 'remove the registry' remove_etcd_volume
+step "remove $root" remove_root
+step 'remove images' remove_images
+[ "$chosen" != private ] || step 'end the private Docker Engine' stop_private_daemon
+installed=$(recall INSTALLED)
+rm -rf --one-file-system "$run" "$build"
+say '✓ removed'
+[ -z "$installed" ] || note "packages that were installed stay, as others may use them by now: apt-get purge $installed"

@@ -1,0 +1,122 @@
+# shellcheck shell=sh
+# How what `make up` made is ended, in an order that loses nothing: consumers first (they are their owner's to end), then
+# initiators (they write out and unmount), then the plugin, then targets, then etcd. Sourced after lib.sh and engine.sh; names of those files:
+# shellcheck disable=SC2154
+
+# ours ROLE [FILTER...]: ids of the containers with that role, running or not.
+ours() {
+  role=$1
+  shift
+  docker ps -aq --filter "label=openebs.role=$role" "$@"
+}
+
+# consumers [-a]: lines "container volume" of containers that use volumes of ours; only running ones without -a.
+consumers() {
+  found=$(docker ps -q "$@")
+  # shellcheck disable=SC2016 # variables of the template
+  [ -z "$found" ] || echo "$found" | xargs docker inspect -f '{{$name := .Name}}{{range .Mounts}}{{if eq .Driver "openebs" "openebs:latest"}}{{$name}} {{.Name}}
+{{end}}{{end}}' | sed -n 's|^/||p'
+}
+
+# refuse_while_used DOING [-a]: never pulls a volume from under a container that somebody runs.
+refuse_while_used() {
+  doing=$1
+  shift
+  using=$(consumers "$@")
+  [ -z "$using" ] && return
+  echo "✗ $doing would take volumes away from containers that use them: end these first" >&2
+  echo "$using" | sed 's/^\([^ ]*\) \(.*\)/    docker rm -f \1    (volume \2)/' >&2
+  exit 1
+}
+
+end_initiators() {
+  initiators=$(ours initiator)
+  [ -z "$initiators" ] || { echo "$initiators" | xargs docker stop && echo "$initiators" | xargs docker rm; }
+}
+
+end_targets() {
+  targets=$(ours target)
+  [ -z "$targets" ] || { echo "$targets" | xargs docker stop && echo "$targets" | xargs docker rm; }
+}
+
+# end_container NAME: only if it is ours.
+end_container() {
+  role=$(docker container inspect -f '{{index .Config.Labels "openebs.role"}}' "$1" 2>/dev/null) || return 0
+  [ -n "$role" ] || { echo "container $1 has no label openebs.role: it is not ours and stays"; return 0; }
+  docker stop "$1" && docker rm "$1"
+}
+
+plugin_enabled() { [ "$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null)" = true ]; }
+
+authorizes() {
+  docker info -f '{{range .Plugins.Authorization}}{{println .}}{{end}}' | grep -Eqx "$plugin(:latest)?"
+}
+
+# A reload with the plugin disabled kills dockerd, and a start fails: so it leaves daemon.json first, the daemon reloads, and
+# only then it may be disabled.
+leave_authorization() {
+  authorizes || return 0
+  file=$(daemon_json)
+  if [ ! -w "$file" ] || ! grep -q "$plugin" "$file"; then
+    echo "the plugin is an authorization plugin of this daemon and must leave first: take \"$plugin\" out of" \
+      "authorization-plugins in $file (or dockerd's options), reload the daemon (systemctl reload docker), and repeat"
+    return 1
+  fi
+  edit_authorization "$file" leave
+  reload_daemon
+  for _ in $(seq 50); do
+    authorizes || return 0
+    sleep 0.1
+  done
+  echo "the daemon did not take up the change of $file: see its log"
+  return 1
+}
+
+join_authorization() {
+  edit_authorization "$(daemon_json)" join
+  reload_daemon
+}
+
+# edit_authorization FILE leave|join. Written whole or not at all; what else the file holds stays as it is.
+edit_authorization() {
+  node -e '
+    const fs = require("fs")
+    const [file, change, plugin] = process.argv.slice(1)
+    const config = JSON.parse(fs.readFileSync(file, "utf8") || "{}")
+    const others = (config["authorization-plugins"] || []).filter((name) => name !== plugin && name !== plugin + ":latest")
+    config["authorization-plugins"] = change === "join" ? [...others, plugin] : others
+    if (config["authorization-plugins"].length === 0) delete config["authorization-plugins"]
+    fs.writeFileSync(file + ".new", JSON.stringify(config, null, 2) + "\n", { mode: fs.statSync(file).mode })
+    fs.renameSync(file + ".new", file)
+  ' "$1" "$2" "$plugin"
+}
+
+reload_daemon() {
+  if [ "$chosen" = private ]; then
+    kill -HUP "$(private_daemon_pid)"
+  elif has_systemd; then
+    systemctl reload docker
+  else
+    kill -HUP "$(cat /var/run/docker.pid)"
+  fi
+}
+
+disable_plugin() {
+  plugin_enabled || return 0
+  leave_authorization
+  # The daemon counts every volume that it knows as a use, so without -f it refuses; nothing is mounted any more.
+  docker plugin disable -f "$plugin"
+}
+
+# Removing a plugin erases its mount folder: not with a file system in it.
+remove_plugin() {
+  docker plugin inspect "$plugin" >/dev/null 2>&1 || return 0
+  disable_plugin
+  id=$(docker plugin inspect -f '{{.Id}}' "$plugin")
+  ! is_local_engine || ! grep -q "/plugins/$id/propagated-mount/" /proc/self/mountinfo || {
+    echo "volumes are still mounted below the plugin's folder: end what uses them, then repeat"
+    grep "/plugins/$id/propagated-mount/" /proc/self/mountinfo
+    return 1
+  }
+  docker plugin rm -f "$plugin"
+}

@@ -1,0 +1,96 @@
+#!/bin/sh
+# up.sh   makes this machine (or the one that DOCKER_HOST names) an OpenEBS host; what is right already is left alone
+set -eu
+# shellcheck source=deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=deploy/engine.sh
+. "$top/deploy/engine.sh"
+
+bring_engine() {
+  if ! have dockerd || ! have docker; then
+    step 'install docker.io' install docker.io
+    remember INSTALLED docker.io
+  fi
+  [ "$chosen" != none ] || choose_engine
+  if [ "$chosen" != private ] && has_systemd; then
+    step 'start the Docker service' start_service
+  else
+    use_private
+    check_private_is_possible
+    remember ENGINE "$endpoint"
+    step "start a private Docker Engine under $run" start_private_daemon
+  fi
+  ask_engine || fail "the Docker Engine at $endpoint does not answer: $(first_line "$refusal")"
+}
+
+start_service() {
+  systemctl start docker
+  for _ in $(seq 60); do
+    ! docker version >/dev/null 2>&1 || return 0
+    sleep 1
+  done
+  systemctl status --no-pager docker || true
+  return 1
+}
+
+list_additions() {
+  additions=
+  add() { additions="$additions  $1
+"; }
+  for image in "$vsm_image" "$sidecar_image" "$rootfs_image"; do
+    docker image inspect "$image" >/dev/null 2>&1 || add "image      $image"
+  done
+  if [ -z "$STORE" ]; then
+    [ -n "${ETCD_IMAGE:-}" ] || docker image inspect "$own_etcd_image" >/dev/null 2>&1 || add "image      $own_etcd_image"
+    docker volume inspect "$etcd_volume" >/dev/null 2>&1 || add "volume     $etcd_volume"
+    docker container inspect "$etcd_container" >/dev/null 2>&1 || add "container  $etcd_container (on the host's loopback)"
+  fi
+  docker container inspect "$sidecar_container" >/dev/null 2>&1 || add "container  $sidecar_container"
+  docker plugin inspect "$plugin" >/dev/null 2>&1 || add "plugin     $plugin"
+  [ -d "$root" ] || add "folder     $root (volumes)"
+  [ -z "$additions" ] || printf 'make up adds to the Docker Engine %s at %s:\n%s' "$(told version)" "$endpoint" "$additions"
+}
+
+# Our names may have been taken by others, whom nothing here may touch.
+check_names() {
+  for container in "$etcd_container" "$sidecar_container"; do
+    found=$(docker container inspect -f '{{index .Config.Labels "openebs.role"}}' "$container" 2>/dev/null) || continue
+    [ -n "$found" ] || fail "a container called $container is there that make up did not make: rename or remove it"
+  done
+}
+
+# Asked of the daemon's host, before the plugin makes the folder: purge removes only what was not there before.
+root_is_new() {
+  docker run --rm --network none -v "$(dirname "$root"):/parent:ro" --entrypoint sh "$vsm_image" \
+    -c '[ -e "/parent/$1" ] && echo no || echo yes' sh "$(basename "$root")"
+}
+
+only_one
+status=0
+sh "$top/deploy/preflight.sh" || status=$?
+load_settings
+chosen=none
+! have docker || choose_engine
+case $status in
+  0) ask_engine || fail "the Docker Engine at $endpoint does not answer: $(first_line "$refusal")" ;;
+  3) bring_engine ;;
+  *) exit 1 ;;
+esac
+have npm || step 'install npm' install npm
+
+root=$(volumes_root)
+case $root in /?*) ;; *) fail "ROOT is $root: expected an absolute path, the folder for volumes on the daemon's host" ;; esac
+check_names
+list_additions
+remember ENGINE "$endpoint"
+for name in STORE ETCD_PORT ETCD_PEER_PORT REGISTRATOR_PORT; do
+  eval "remember $name \"\$$name\""
+done
+remember ROOT "$root"
+
+sh "$top/deploy/images.sh"
+[ -n "$(recall ROOT_ADDED)" ] || remember ROOT_ADDED "$(root_is_new)"
+[ -n "$STORE" ] || sh "$top/deploy/etcd.sh"
+sh "$top/deploy/plugin.sh"
+sh "$top/deploy/sidecar.sh"
+say "✓ this is an OpenEBS host: docker volume create -d openebs -o size=1G <name>"
