@@ -1,3 +1,4 @@
+import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { Failure } from './failure.ts'
 
@@ -42,3 +43,31 @@ export const seconds = (least: number, most: number) =>
     .number({ error: `expected a number of seconds from ${least} to ${most}` })
     .min(least)
     .max(most)
+
+/** "OPENEBS_LOG_LEVEL" -> "log-level", "DOCKER_HOST" -> "docker-host". */
+const flagOf = (name: string): string =>
+  name
+    .slice(name.startsWith(prefix) ? prefix.length : 0)
+    .toLowerCase()
+    .replaceAll('_', '-')
+
+/** The settings that are given as flags, under their environment names. Errors: `invalid`, for a flag that is none. */
+export const readFlags = (shape: z.ZodRawShape, args: readonly string[]): Record<string, string> => {
+  const names = new Map(Object.keys(shape).map((name) => [flagOf(name), name]))
+  const options = Object.fromEntries([...names.keys()].map((flag) => [flag, { type: 'string' as const }]))
+  try {
+    const { values } = parseArgs({ args: [...args], options, strict: true, allowPositionals: false })
+    return Object.fromEntries(
+      Object.entries(values).flatMap(([flag, value]): [string, string][] => {
+        const name = names.get(flag)
+        return name !== undefined && typeof value === 'string' ? [[name, value]] : []
+      }),
+    )
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+    throw new Failure(
+      'invalid',
+      `${error.message}\nKnown flags: ${[...names.keys()].map((flag) => `--${flag}`).join(', ')}`,
+    )
+  }
+}

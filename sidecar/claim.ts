@@ -1,0 +1,61 @@
+import { pause } from '../process/backoff.ts'
+import { explain, Failure, isFailure } from '../process/failure.ts'
+import { decode, encode, keys } from '../registry/keys.ts'
+import type { Host } from '../registry/records.ts'
+import type { Entry, Lease, Store } from '../registry/store.ts'
+
+/**
+ * Makes hosts/<host> this run's own, bound to its lease. The record of an earlier run on the same seat is taken over
+ * at once, that of any other run is waited for: if it was killed, its lease ends within its TTL. `report` hears what
+ * is being waited for. Returns false when the signal fires or the lease is lost first. Rejects with `invalid` when
+ * the other run is still there long after: it lives, and two sidecars must not serve one host.
+ */
+export const claimHost = async (
+  { store, lease, signal }: { store: Store; lease: Lease; signal: AbortSignal },
+  host: Host,
+  report: (waitingFor: string) => void,
+  pauseMs = 250,
+): Promise<boolean> => {
+  const key = keys.host(host.host)
+  let waitingSince: number | undefined
+  while (!signal.aborted) {
+    try {
+      const entry = (await store.read(key)).entries.find((one) => one.key === key)
+      const other = entry && holderOf(entry)
+      if (other && !mayTakeOver(other, host)) {
+        waitingSince ??= performance.now()
+        const patience = lease.ttl * 1500 + 5000
+        if (performance.now() - waitingSince > patience) throw new Failure('invalid', stillThere(host, other))
+        report(
+          `host ${host.host} is held by another run (${other.instance}, since ${other.since}): waiting up to ${Math.ceil(patience / 1000)} s for its lease to end`,
+        )
+      } else {
+        const guard = entry ? { revision: entry.revision } : 'absent'
+        await store.apply([{ kind: 'put', key, value: encode('hosts', host), guard, lease }])
+        return true
+      }
+    } catch (error) {
+      if (isFailure(error, 'invalid') || !isFailure(error)) throw error
+      if (error.kind === 'not-found') return false
+      if (error.kind !== 'conflict') report(explain(error))
+    }
+    await pause(pauseMs, signal)
+  }
+  return false
+}
+
+/** The run that a record names. One that cannot be read holds nothing. */
+const holderOf = (entry: Entry): Host | undefined => {
+  try {
+    return decode('hosts', entry.key, entry.value)
+  } catch (error) {
+    if (isFailure(error, 'invalid')) return undefined
+    throw error
+  }
+}
+
+const mayTakeOver = (other: Host, own: Host): boolean =>
+  other.instance === own.instance || (own.seat !== undefined && other.seat === own.seat)
+
+const stillThere = (host: Host, other: Host): string =>
+  `another sidecar serves host ${host.host} (${other.instance}, since ${other.since}, address ${other.address}): stop it, or give one of the two hosts another name with OPENEBS_HOST`

@@ -1,0 +1,32 @@
+import type { EngineInfo } from '../docker/inspect.ts'
+import type { Host } from '../registry/records.ts'
+
+/** What one run of the sidecar knows about itself from its start. */
+export interface Run {
+  readonly host: string
+  /** Names this run: no other has it. */
+  readonly instance: string
+  /** When it started, ISO 8601. */
+  readonly since: string
+  readonly version: string
+  /** See seat.ts. */
+  readonly seat: string | undefined
+}
+
+/** The record of this host. Pure. */
+export const hostRecord = (run: Run, engine: EngineInfo, address: string): Host => ({
+  host: run.host,
+  address,
+  engine: {
+    version: engine.version,
+    os: engine.os,
+    arch: engine.arch,
+    kernel: engine.kernel,
+    storage: engine.storage,
+  },
+  versions: { sidecar: run.version },
+  capacity: { cpus: engine.cpus, memory: engine.memory },
+  instance: run.instance,
+  since: run.since,
+  ...(run.seat !== undefined && { seat: run.seat }),
+})

@@ -1,0 +1,54 @@
+import type { Container, Image, Network, Plugin, Volume } from '../docker/inspect.ts'
+import type { Inventory } from '../registry/records.ts'
+
+/**
+ * What Docker has, as records of inventory/. A container's environment is left out: it holds secrets. All pure.
+ */
+export const containerRecord = (host: string, container: Container): Inventory => ({
+  kind: 'container',
+  host,
+  id: container.id,
+  name: container.name,
+  image: container.image,
+  state: container.state,
+  ...((container.state === 'exited' || container.state === 'dead') && { exitCode: container.exitCode }),
+  // Docker keeps a stopped container's last health: it says nothing any more
+  health: container.state === 'running' || container.state === 'paused' ? container.health : 'none',
+  labels: { ...container.labels },
+  networks: container.networks
+    .map((network) => ({ ...network }))
+    .sort((a, b) => a.name.localeCompare(b.name)),
+  ports: container.bindings.map(({ port, protocol, hostAddress, hostPort }) => ({
+    port,
+    protocol,
+    hostAddress,
+    hostPort,
+  })),
+  volumes: container.volumes.toSorted(),
+  created: container.created,
+})
+
+export const imageRecord = (host: string, image: Image): Inventory => ({
+  kind: 'image',
+  host,
+  id: image.id,
+  name: image.tags[0] ?? image.id,
+  tags: image.tags.toSorted(),
+  size: image.size,
+  created: image.created,
+})
+
+export const networkRecord = (host: string, network: Network): Inventory => ({
+  kind: 'network',
+  host,
+  ...network,
+})
+
+export const pluginRecord = (host: string, plugin: Plugin): Inventory => ({ kind: 'plugin', host, ...plugin })
+
+export const volumeRecord = (host: string, volume: Volume): Inventory => ({
+  kind: 'volume',
+  host,
+  id: volume.name,
+  ...volume,
+})

@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto'
+import { connectDocker } from '../docker/client.ts'
+import { parseEndpoint } from '../docker/endpoint.ts'
+import { runProcess } from '../process/lifecycle.ts'
+import { type Address, listen, parseAddress } from '../process/listener.ts'
+import { createLog } from '../process/log.ts'
+import { describeSettings, readFlags, readSettings } from '../process/settings.ts'
+import { version } from '../process/version.ts'
+import { openEtcd } from '../registry/stores/etcd.ts'
+import { createApp } from './http/app.ts'
+import { seatOf } from './seat.ts'
+import { settings } from './settings.ts'
+import { Sidecar } from './sidecar.ts'
+
+const help = `registrator run [flags]
+
+Registers this host, its containers, services, VSMs, images, networks, plugins and volumes in the registry, and keeps
+the registry equal to what the Docker Engine really runs, until SIGTERM: then it withdraws all records of this host.
+
+Settings, from the environment or as flags (OPENEBS_LOG_LEVEL is --log-level, DOCKER_HOST is --docker-host):
+${describeSettings(settings)}
+`
+
+const args = process.argv.slice(2)
+if (args.includes('--help') || args.includes('-h')) {
+  process.stdout.write(help)
+  process.exit(0)
+}
+
+const name = 'openebs-registrator'
+await runProcess(createLog(name, 'info'), async (stack, stop) => {
+  const own = readSettings(settings, { ...process.env, ...readFlags(settings, args) })
+  const log = createLog(name, own.OPENEBS_LOG_LEVEL)
+  const address = parseAddress(own.OPENEBS_LISTEN) as Address // the schema has tried it
+  const sidecar = new Sidecar({
+    docker: connectDocker(parseEndpoint(own)),
+    endpoint: own.DOCKER_HOST,
+    openStore: (writer) => openEtcd({ uri: own.OPENEBS_STORE, writer }),
+    host: own.OPENEBS_HOST,
+    address: own.OPENEBS_ADDRESS,
+    ttl: own.OPENEBS_TTL,
+    resyncEvery: own.OPENEBS_RESYNC * 1000,
+    run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },
+    log,
+  })
+  const { metrics } = sidecar
+  const app = createApp({
+    missing: () => sidecar.missing(),
+    metrics: metrics.registry,
+    store: () => sidecar.store,
+  })
+  // bound before anything else: only then the seat is ours
+  stack.use(await listen(app, address))
+  log.info({ version, listen: own.OPENEBS_LISTEN, docker: own.DOCKER_HOST }, 'started')
+  await sidecar.run(stop)
+})

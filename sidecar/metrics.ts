@@ -1,0 +1,118 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { PublisherHooks } from '../registry/publisher.ts'
+
+/** What /metrics shows that is counted as it happens; gauges are read when asked. */
+export interface Metrics {
+  readonly registry: Registry
+  readonly events: Counter<'type'>
+  readonly resyncs: Counter
+  readonly probes: Counter<'health'>
+  readonly publisher: PublisherHooks
+}
+
+export interface Gauges {
+  connected(): boolean
+  /** Number of objects by type. */
+  objects(): Record<string, number>
+  /** Objects that wait for a look. */
+  pending(): number
+  /** Number of records by collection. */
+  records(): Record<string, number>
+  refused(): number
+  /** ms that the registry is behind. */
+  lag(): number
+}
+
+export const createMetrics = (gauges: Gauges): Metrics => {
+  const registry = new Registry()
+  const registers = [registry]
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name: `openebs_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+  const gaugeBy = (label: string, name: string, help: string, read: () => Record<string, number>) =>
+    new Gauge({
+      name: `openebs_${name}`,
+      help,
+      registers,
+      labelNames: [label],
+      collect() {
+        for (const [value, count] of Object.entries(read())) this.set({ [label]: value }, count)
+      },
+    })
+  gauge('docker_connected', 'Whether the event stream of the Docker Engine is open', () =>
+    Number(gauges.connected()),
+  )
+  gaugeBy('type', 'docker_objects', 'Objects of the Docker Engine as last looked at', gauges.objects)
+  gauge('docker_pending', 'Objects that wait to be looked at', gauges.pending)
+  gaugeBy('collection', 'records', 'Records of this host that are wanted in the registry', gauges.records)
+  gauge(
+    'records_refused',
+    'Records that cannot be written because they do not fit their schema',
+    gauges.refused,
+  )
+  gauge('registry_lag_seconds', 'For how long the registry has been behind', () => gauges.lag() / 1000)
+  gauge('resident_memory_bytes', 'Memory of this process', () => process.memoryUsage.rss())
+
+  const changes = new Counter({
+    name: 'openebs_registry_changes_total',
+    help: 'Records written or deleted',
+    registers,
+  })
+  const transactions = new Histogram({
+    name: 'openebs_registry_transaction_seconds',
+    help: 'Duration of transactions of the store',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 5],
+    registers,
+  })
+  const settle = new Histogram({
+    name: 'openebs_registry_settle_seconds',
+    help: 'From a change of the host to the registry being equal to it',
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2, 5, 15, 60],
+    registers,
+  })
+  const retries = new Counter({
+    name: 'openebs_registry_retries_total',
+    help: 'Passes that failed for want of the store or the lease',
+    registers,
+  })
+  const conflicts = new Counter({
+    name: 'openebs_registry_conflicts_total',
+    help: 'Writes that found a record changed by another hand',
+    registers,
+  })
+  return {
+    registry,
+    events: new Counter({
+      name: 'openebs_docker_events_total',
+      help: 'Events of the Docker Engine',
+      labelNames: ['type'],
+      registers,
+    }),
+    resyncs: new Counter({
+      name: 'openebs_docker_resyncs_total',
+      help: 'Times that events may have been missed and all was listed anew',
+      registers,
+    }),
+    probes: new Counter({
+      name: 'openebs_vsm_probes_total',
+      help: 'Portals asked, by their answer',
+      labelNames: ['health'],
+      registers,
+    }),
+    publisher: {
+      written: (count, ms) => {
+        changes.inc(count)
+        transactions.observe(ms / 1000)
+      },
+      retried: () => retries.inc(),
+      conflicted: () => conflicts.inc(),
+      settled: (ms) => settle.observe(ms / 1000),
+    },
+  }
+}

@@ -1,0 +1,213 @@
+import type { Docker } from '../docker/client.ts'
+import { hintsOf } from '../docker/hints.ts'
+import { type WatchState, watchEngine } from '../docker/watch.ts'
+import { pause } from '../process/backoff.ts'
+import { Failure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+import { Session } from '../registry/session.ts'
+import type { Store } from '../registry/store.ts'
+import { probePortal } from '../vsm/probe.ts'
+import { chooseAddress } from './addresses.ts'
+import { hostRecord, type Run } from './host.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { Prober } from './prober.ts'
+import { missingParts, missingRecord } from './readiness.ts'
+import { type Desired, Reconciler, withdraw } from './reconciler.ts'
+import { createRegistrations, type Registrations } from './registrations.ts'
+import { hostName } from './settings.ts'
+import { HostState } from './snapshot.ts'
+import { portalToAsk } from './vsms.ts'
+
+export interface SidecarOptions {
+  readonly docker: Docker
+  /** The engine's address, for people. */
+  readonly endpoint: string
+  /** Opens the store for a writer of this name, once the host's name is known. */
+  readonly openStore: (writer: string) => Promise<Store>
+  /** The settings; undefined: the engine's name, the address that is found. */
+  readonly host: string | undefined
+  readonly address: string | undefined
+  /** Seconds. */
+  readonly ttl: number
+  /** ms. */
+  readonly resyncEvery: number
+  readonly run: Omit<Run, 'host'>
+  readonly log: Log
+}
+
+/**
+ * One host's sidecar: watches the engine, keeps its state in memory, and keeps the registry equal to it. Engine and
+ * store may come and go in any order.
+ */
+export class Sidecar {
+  readonly metrics: Metrics
+  #options: SidecarOptions
+  #docker: WatchState = { kind: 'connecting', reason: 'starting' }
+  #state: HostState | undefined
+  #prober: Prober | undefined
+  #store: Store | undefined
+  #reconciler: Reconciler | undefined
+  #host: string | undefined
+  #address: string | undefined
+  #register = createRegistrations()
+  #last: Registrations = { desired: new Map(), refused: new Map() }
+
+  constructor(options: SidecarOptions) {
+    this.#options = options
+    this.#host = options.host
+    this.metrics = createMetrics({
+      connected: () => this.#docker.kind === 'watching',
+      objects: () => this.#counts(),
+      pending: () => this.#state?.pending ?? 0,
+      records: () => countBy([...this.#last.desired.keys()], (key) => key.slice(0, key.indexOf('/'))),
+      refused: () => this.#last.refused.size,
+      lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
+    })
+  }
+
+  get store(): Store | undefined {
+    return this.#store
+  }
+
+  /** See missingParts; asks the store as well when nothing else is missing. */
+  async missing(): Promise<readonly string[]> {
+    const missing = missingParts({
+      docker: this.#docker,
+      endpoint: this.#options.endpoint,
+      unseen: this.#state?.snapshot.missing ?? new Set(),
+      reconciler: this.#reconciler?.state,
+      refused: this.#last.refused,
+    })
+    if (missing.length > 0 || !this.#store || !this.#host) return missing
+    const absent = await missingRecord(this.#store, this.#host, this.#options.run.instance)
+    return absent === undefined ? [] : [absent]
+  }
+
+  /**
+   * Runs until the signal fires, then withdraws this host's records. Rejects when it cannot go on: another sidecar
+   * serves this host (`invalid`), or a bug.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { docker, log, resyncEvery } = this.#options
+    const failed = new AbortController()
+    const stop = AbortSignal.any([signal, failed.signal])
+    const wake = () => this.#changed()
+    this.#prober = new Prober((portal, at) => this.#probe(portal, at), wake, stop)
+    this.#state = new HostState(docker, log, stop, wake)
+    const parts = [
+      this.#watch(this.#state, stop),
+      this.#state.run(resyncEvery),
+      this.#publish(this.#state, stop),
+    ]
+    try {
+      await Promise.all(parts)
+    } finally {
+      failed.abort()
+      await Promise.allSettled(parts)
+    }
+  }
+
+  async #watch(state: HostState, stop: AbortSignal): Promise<void> {
+    const { docker, log } = this.#options
+    await watchEngine(
+      docker,
+      {
+        event: (event) => {
+          this.metrics.events.inc({ type: event.type })
+          for (const hint of hintsOf(event)) state.hint(hint)
+        },
+        resync: (reason) => {
+          this.metrics.resyncs.inc()
+          log.info({ reason }, 'listing everything anew')
+          state.resync()
+        },
+        state: (now) => {
+          if (now.kind !== this.#docker.kind) log.info(now, 'Docker Engine')
+          this.#docker = now
+        },
+      },
+      stop,
+    )
+  }
+
+  async #publish(state: HostState, stop: AbortSignal): Promise<void> {
+    const { log, ttl, resyncEvery } = this.#options
+    const host = await this.#learnHost(state, stop)
+    if (host === undefined) return
+    const store = await this.#options.openStore(`sidecar/${host}`)
+    const session = new Session(store, { ttl, log })
+    this.#store = store
+    this.#reconciler = new Reconciler({
+      store,
+      session,
+      desired: () => this.#desired(state, { ...this.#options.run, host }),
+      hooks: this.metrics.publisher,
+      log,
+    })
+    session.start(stop)
+    try {
+      await this.#reconciler.run(stop, resyncEvery)
+    } finally {
+      await withdraw(session, log)
+      await store.close()
+    }
+  }
+
+  /** The host's name: asked once and kept. */
+  async #learnHost(state: HostState, stop: AbortSignal): Promise<string | undefined> {
+    while (this.#host === undefined && !stop.aborted) {
+      const name = state.snapshot.engine?.name
+      if (name !== undefined && !hostName.test(name))
+        throw new Failure(
+          'invalid',
+          `the Docker Engine's name "${name}" cannot be a host's name: set OPENEBS_HOST`,
+        )
+      this.#host = name
+      if (name === undefined) await pause(50, stop)
+    }
+    return stop.aborted ? undefined : this.#host
+  }
+
+  #desired(state: HostState, run: Run): Desired {
+    const { snapshot } = state
+    if (!snapshot.engine) return undefined
+    const { address, source } = chooseAddress(this.#options.address, snapshot.engine.swarmAddress)
+    if (address !== this.#address) this.#options.log.info({ address, source }, 'address of this host')
+    this.#address = address
+    const host = hostRecord(run, snapshot.engine, address)
+    const asked = [...snapshot.containers.values()].flatMap((container) => {
+      const ask = portalToAsk(container, address)
+      return ask ? [ask] : []
+    })
+    this.#prober?.follow(new Map(asked))
+    this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key))
+    return { ...this.#last, host }
+  }
+
+  async #probe(portal: string, signal: AbortSignal) {
+    const probe = await probePortal(portal, signal)
+    this.metrics.probes.inc({ health: probe.health })
+    return probe
+  }
+
+  #changed(): void {
+    this.#reconciler?.wake()
+  }
+
+  #counts(): Record<string, number> {
+    const snapshot = this.#state?.snapshot
+    return {
+      container: snapshot?.containers.size ?? 0,
+      image: snapshot?.images.length ?? 0,
+      network: snapshot?.networks.length ?? 0,
+      plugin: snapshot?.plugins.length ?? 0,
+      volume: snapshot?.volumes.size ?? 0,
+    }
+  }
+}
+
+const countBy = (of: readonly string[], group: (one: string) => string): Record<string, number> => {
+  const counts: Record<string, number> = {}
+  for (const one of of) counts[group(one)] = (counts[group(one)] ?? 0) + 1
+  return counts
+}

@@ -1,0 +1,174 @@
+import type { Docker } from '../docker/client.ts'
+import { type Hint, type ObjectType, objectTypes } from '../docker/hints.ts'
+import * as inspect from '../docker/inspect.ts'
+import * as queries from '../docker/queries.ts'
+import { backoff, pause } from '../process/backoff.ts'
+import { explain, isFailure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+import { Wake } from '../process/wake.ts'
+import { ObjectTracker } from './tracker.ts'
+
+type Subject = ObjectType | 'engine'
+
+/** What this host's engine has, as far as it has been looked at. The objects in it never change, only the maps do. */
+export interface HostSnapshot {
+  /** Undefined until the engine has answered for the first time. */
+  readonly engine: inspect.EngineInfo | undefined
+  readonly containers: ReadonlyMap<string, inspect.Container>
+  readonly volumes: ReadonlyMap<string, inspect.Volume>
+  readonly images: readonly inspect.Image[]
+  readonly networks: readonly inspect.Network[]
+  readonly plugins: readonly inspect.Plugin[]
+  /** What has not been looked at in full yet: types of objects, or the engine itself. */
+  readonly missing: ReadonlySet<string>
+}
+
+/**
+ * The host's state in memory, level-triggered: hints say where to look, what counts is what the engine answers.
+ * Every type has a worker of its own, as a volume driver at work blocks the list of volumes but nothing else. While
+ * the engine is away the last known state stands.
+ */
+export class HostState {
+  #docker: Docker
+  #log: Log
+  #signal: AbortSignal
+  #changed: () => void
+  #wakes: Record<Subject, Wake>
+  #containers: ObjectTracker<inspect.Container>
+  #volumes: ObjectTracker<inspect.Volume>
+  #lists = {
+    engine: undefined as inspect.EngineInfo | undefined,
+    images: [] as inspect.Image[],
+    networks: [] as inspect.Network[],
+    plugins: [] as inspect.Plugin[],
+  }
+  #listed = new Set<Subject>()
+  #missing = new Set<Subject>(['engine', ...objectTypes])
+
+  /** `changed` is called whenever the snapshot may differ; looks for nothing until `run`. */
+  constructor(docker: Docker, log: Log, signal: AbortSignal, changed: () => void) {
+    this.#docker = docker
+    this.#log = log
+    this.#signal = signal
+    this.#changed = changed
+    this.#wakes = {
+      engine: new Wake(),
+      container: new Wake(),
+      image: new Wake(),
+      network: new Wake(),
+      plugin: new Wake(),
+      volume: new Wake(),
+    }
+    const failed = (what: string) => (id: string, error: Error) =>
+      log.debug({ id, reason: explain(error) }, `cannot look at this ${what}: will be tried again`)
+    this.#containers = new ObjectTracker({
+      look: (id) => queries.inspectContainer(docker, id),
+      changed: () => this.#settle(),
+      failed: failed('container'),
+      signal,
+    })
+    this.#volumes = new ObjectTracker({
+      look: (name) => queries.inspectVolume(docker, name),
+      changed: () => this.#settle(),
+      failed: failed('volume'),
+      signal,
+      atOnce: 2,
+    })
+  }
+
+  get snapshot(): HostSnapshot {
+    return {
+      ...this.#lists,
+      containers: this.#containers.objects,
+      volumes: this.#volumes.objects,
+      missing: this.#missing,
+    }
+  }
+
+  /** Containers and volumes that wait for a look. */
+  get pending(): number {
+    return this.#containers.pending + this.#volumes.pending
+  }
+
+  hint(hint: Hint): void {
+    if (hint.kind === 'engine') this.#wakes.engine.wake()
+    else if (hint.kind === 'list') this.#wakes[hint.type].wake()
+    else if (hint.type === 'container') this.#containers.mark(hint.id)
+    else this.#volumes.mark(hint.id)
+  }
+
+  resync(): void {
+    for (const wake of Object.values(this.#wakes)) wake.wake()
+  }
+
+  /** Works until the signal fires; lists everything anew at least every `resyncEvery` ms, with jitter. */
+  async run(resyncEvery: number): Promise<void> {
+    const docker = this.#docker
+    await Promise.all([
+      this.#lister('engine', resyncEvery, async () => {
+        this.#lists.engine = await queries.engineInfo(docker)
+      }),
+      this.#lister('image', resyncEvery, async () => {
+        this.#lists.images = await queries.listImages(docker)
+      }),
+      this.#lister('network', resyncEvery, async () => {
+        this.#lists.networks = await queries.listNetworks(docker)
+      }),
+      this.#lister('plugin', resyncEvery, async () => {
+        this.#lists.plugins = await queries.listPlugins(docker)
+      }),
+      this.#lister('container', resyncEvery, () => this.#listContainers()),
+      this.#lister('volume', resyncEvery, () => this.#listVolumes()),
+    ])
+  }
+
+  async #lister(type: Subject, resyncEvery: number, list: () => Promise<void>): Promise<void> {
+    for (let attempt = 0; !this.#signal.aborted; ) {
+      if (attempt === 0) await this.#wakes[type].next(resyncEvery * (0.8 + 0.4 * Math.random()), this.#signal)
+      if (this.#signal.aborted) return
+      try {
+        await list()
+        attempt = 0
+        this.#listed.add(type)
+        this.#settle()
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        if (attempt++ === 0)
+          this.#log.debug({ reason: explain(error) }, `cannot list (${type}): will be tried again`)
+        await pause(backoff(attempt, 100, 2000), this.#signal)
+      }
+    }
+  }
+
+  /** A list only says what to inspect: it may be older than an inspection that ran meanwhile. */
+  async #listContainers(): Promise<void> {
+    const listed = await queries.listContainers(this.#docker)
+    const ids = new Set(listed.map((container) => container.Id))
+    const known = this.#containers.objects
+    for (const id of known.keys()) if (!ids.has(id)) this.#containers.mark(id)
+    for (const item of listed) {
+      const container = known.get(item.Id)
+      if (!container || !inspect.agrees(container, item)) this.#containers.mark(item.Id)
+    }
+  }
+
+  async #listVolumes(): Promise<void> {
+    const listed = await queries.listVolumes(this.#docker)
+    const known = this.#volumes.objects
+    const names = new Set(listed.map((volume) => volume.name))
+    for (const name of known.keys()) if (!names.has(name)) this.#volumes.mark(name)
+    for (const volume of listed)
+      if (!sameVolume(known.get(volume.name), volume)) this.#volumes.mark(volume.name)
+  }
+
+  /** Listed is not enough at the start: all that was listed must have been looked at once. */
+  #settle(): void {
+    for (const type of this.#listed)
+      if (type === 'container' ? !this.#containers.pending : type !== 'volume' || !this.#volumes.pending)
+        this.#missing.delete(type)
+    this.#changed()
+  }
+}
+
+const sameVolume = (a: inspect.Volume | undefined, b: inspect.Volume): boolean =>
+  JSON.stringify(a) === JSON.stringify(b)

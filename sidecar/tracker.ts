@@ -1,0 +1,87 @@
+import { backoff } from '../process/backoff.ts'
+import { type Failure, isFailure } from '../process/failure.ts'
+
+/**
+ * Keeps a map of objects up to date by looking at them again whenever they may have changed: one look at a time for
+ * each object, at most `atOnce` in all. An object marked while it is looked at is looked at once more. A look that
+ * fails is repeated, unless it failed with `not-found`: then the object is gone.
+ */
+export class ObjectTracker<T> {
+  readonly objects = new Map<string, T>()
+  #look: (id: string) => Promise<T>
+  #changed: () => void
+  #failed: (id: string, error: Failure) => void
+  #signal: AbortSignal
+  #atOnce: number
+  #dirty = new Set<string>()
+  #busy = new Set<string>()
+  #failures = new Map<string, number>()
+  #retries = new Map<string, NodeJS.Timeout>()
+
+  constructor(options: {
+    look: (id: string) => Promise<T>
+    /** Called after every look that may have changed something. */
+    changed: () => void
+    failed: (id: string, error: Failure) => void
+    signal: AbortSignal
+    atOnce?: number
+  }) {
+    this.#look = options.look
+    this.#changed = options.changed
+    this.#failed = options.failed
+    this.#signal = options.signal
+    this.#atOnce = options.atOnce ?? 8
+    options.signal.addEventListener('abort', () => this.#retries.forEach(clearTimeout), { once: true })
+  }
+
+  mark(id: string): void {
+    clearTimeout(this.#retries.get(id))
+    this.#retries.delete(id)
+    this.#dirty.add(id)
+    this.#pump()
+  }
+
+  /** Objects that wait to be looked at, for the first time or again. */
+  get pending(): number {
+    return this.#dirty.size + this.#busy.size + this.#retries.size
+  }
+
+  #pump(): void {
+    for (const id of this.#dirty) {
+      if (this.#signal.aborted || this.#busy.size >= this.#atOnce) return
+      if (this.#busy.has(id)) continue
+      this.#dirty.delete(id)
+      this.#busy.add(id)
+      void this.#visit(id)
+    }
+  }
+
+  async #visit(id: string): Promise<void> {
+    try {
+      const object = await this.#look(id)
+      this.objects.set(id, object)
+      this.#failures.delete(id)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      if (error.kind === 'not-found') {
+        this.objects.delete(id)
+        this.#failures.delete(id)
+      } else this.#retry(id, error)
+    }
+    this.#busy.delete(id)
+    if (this.#signal.aborted) return
+    this.#pump()
+    this.#changed()
+  }
+
+  #retry(id: string, error: Failure): void {
+    const attempt = this.#failures.get(id) ?? 0
+    this.#failures.set(id, attempt + 1)
+    if (attempt === 0) this.#failed(id, error)
+    if (!this.#signal.aborted && !this.#dirty.has(id))
+      this.#retries.set(
+        id,
+        setTimeout(() => this.mark(id), backoff(attempt)),
+      )
+  }
+}
