@@ -1,0 +1,24 @@
+#!/bin/sh
+# registrator run [flags] | ls | get ...: the sidecar, and the commands that look into the registry.
+set -eu
+
+here=$0
+while [ -L "$here" ]; do
+  link=$(readlink "$here")
+  case $link in
+    /*) here=$link ;;
+    *) here=$(dirname "$here")/$link ;;
+  esac
+done
+root=$(cd "$(dirname "$here")/.." && pwd -P)
+
+node=$root/node_modules/.bin/node
+[ -x "$node" ] || node=node
+
+if [ "${1:-}" = run ]; then
+  shift
+  # the sidecar stays for months: small spaces cost it nothing that can be measured and save a fifth of its memory
+  export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}"
+  exec "$node" --max-semi-space-size=1 --max-old-space-size=256 --optimize-for-size "$root/sidecar/main.ts" "$@"
+fi
+exec "$node" "$root/cli/main.ts" "$@"
