@@ -110,7 +110,7 @@ fingerprint() {
 load_settings() {
   ETCD_PORT=$(setting ETCD_PORT 2379)
   ETCD_PEER_PORT=$(setting ETCD_PEER_PORT 2380)
-  REGISTRATOR_PORT=$(setting REGISTRATOR_PORT 9273)
+  REGISTRATOR_PORT=$(setting REGISTRATOR_PORT 9190)
   STORE=$(setting STORE '')
   case $STORE in
     '') store=etcd://127.0.0.1:$ETCD_PORT ;;

@@ -77,8 +77,21 @@ configure() {
   differing_settings | while read -r line; do docker plugin set "$plugin" "$line"; done
 }
 
+# Why a plugin did not start stands in the daemon's log alone.
+explain_start() {
+  id=$(docker plugin inspect -f '{{.Id}}' "$plugin")
+  if [ "$chosen" = private ]; then
+    grep -aF "plugin=$id" "$run/log/dockerd.log" | tail -n 15
+  elif have journalctl; then
+    journalctl -u docker -n 200 --no-pager | grep -F "plugin=$id" | tail -n 15
+  else
+    echo "see the daemon's log for plugin=$id"
+  fi
+  return 1
+}
+
 bring_back() {
-  plugin_enabled || docker plugin enable --timeout 30 "$plugin"
+  plugin_enabled || docker plugin enable --timeout 30 "$plugin" || explain_start
   [ "$authorized" = no ] || authorizes || join_authorization
 }
 

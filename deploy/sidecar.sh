@@ -23,7 +23,7 @@ run_sidecar() {
     --log-driver local --log-opt max-size=10m \
     --mount "type=bind,source=$(socket_folder),target=/run/docker-host,readonly,bind-nonrecursive" \
     -e "DOCKER_HOST=unix:///run/docker-host/$(socket_name)" -e "OPENEBS_STORE=$store" -e "OPENEBS_HOST=$host" \
-    -e "OPENEBS_PORT=$REGISTRATOR_PORT" -e "OPENEBS_LOG_LEVEL=$level" \
+    -e "OPENEBS_LISTEN=127.0.0.1:$REGISTRATOR_PORT" -e "OPENEBS_LOG_LEVEL=$level" \
     "$sidecar_image"
 }
 

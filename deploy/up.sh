@@ -65,16 +65,17 @@ root_is_new() {
     -c '[ -e "/parent/$1" ] && echo no || echo yes' sh "$(basename "$root")"
 }
 
-only_one
+# Preflight comes first of all: where it says no, not even a folder has been made.
 status=0
 sh "$top/deploy/preflight.sh" || status=$?
+[ "$status" = 0 ] || [ "$status" = 3 ] || exit 1
+only_one
 load_settings
 chosen=none
 ! have docker || choose_engine
 case $status in
   0) ask_engine || fail "the Docker Engine at $endpoint does not answer: $(first_line "$refusal")" ;;
   3) bring_engine ;;
-  *) exit 1 ;;
 esac
 have npm || step 'install npm' install npm
 
