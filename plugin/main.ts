@@ -9,7 +9,7 @@ import { listen } from '../process/listener.ts'
 import { createLog, type Log } from '../process/log.ts'
 import { readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
-import { Journal } from '../registry/buckets.ts'
+import { Buckets } from '../registry/buckets.ts'
 import { encode, keys } from '../registry/keys.ts'
 import { Publisher } from '../registry/publisher.ts'
 import { Session } from '../registry/session.ts'
@@ -37,6 +37,8 @@ const propagatedMount = '/data'
 const vsmTar = '/usr/share/openebs/vsm.tar.gz'
 /** Seconds. Long enough for an election in etcd. */
 const leaseTtl = 30
+/** Seconds that an entry of the audit trail is kept. */
+const auditKept = 7 * 86_400
 
 await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const own = readSettings(settings, process.env)
@@ -144,9 +146,10 @@ async function registerHost(
   publisher.publish(
     new Map([[key, encode('alive', { host, version, since: new Date().toISOString(), boot })]]),
   )
-  const journal = new Journal(store, log)
+  const journal = new Buckets(store, { keep: auditKept, log })
+  journal.start(ending.signal)
   stack.defer(async () => {
-    await journal.close()
+    await journal.stop()
     await publisher.stop()
     // left to its TTL: a plugin that restarts is no dead host
     await session.release()
