@@ -119,7 +119,10 @@ check_port() {
     obstacle "port $1 is in use by another program: choose another ($3=<port>)$4"
 }
 
-running_state() { docker container inspect -f '{{.State.Status}}' "$1" 2>/dev/null || echo none; }
+running_state() {
+  found=$(docker container inspect -f '{{.State.Status}}' "$1" 2>/dev/null) || found=none
+  echo "$found"
+}
 
 check_ports() {
   etcd=none sidecar=none

@@ -13,7 +13,10 @@ unhealthy() {
   bad=1
 }
 
-state_of() { docker container inspect -f '{{.State.Status}}' "$1" 2>/dev/null || echo missing; }
+state_of() {
+  found=$(docker container inspect -f '{{.State.Status}}' "$1" 2>/dev/null) || found=missing
+  echo "$found"
+}
 
 report_etcd() {
   if [ -n "$STORE" ]; then
@@ -31,7 +34,7 @@ report_etcd() {
 }
 
 report_plugin() {
-  enabled=$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null || echo missing)
+  enabled=$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null) || enabled=missing
   case $enabled in
     true) healthy plugin "$plugin: $(docker plugin inspect -f '{{.Config.Description}}' "$plugin" | sed 's/.*(\(.*\))/\1/')" ;;
     false) unhealthy plugin "$plugin is disabled: make up" ;;
