@@ -8,13 +8,14 @@ import type { Entry, Lease, Store } from '../registry/store.ts'
  * Makes hosts/<host> this run's own, bound to its lease. The record of an earlier run on the same seat is taken over
  * at once, that of any other run is waited for: if it was killed, its lease ends within its TTL. `report` hears what
  * is being waited for. Returns false when the signal fires or the lease is lost first. Rejects with `invalid` when
- * the other run is still there long after: it lives, and two sidecars must not serve one host.
+ * the other run is still there after `patience` (ms): it lives, and two sidecars must not serve one host. It asks
+ * `every` so many ms.
  */
 export const claimHost = async (
   { store, lease, signal }: { store: Store; lease: Lease; signal: AbortSignal },
   host: Host,
   report: (waitingFor: string) => void,
-  pauseMs = 250,
+  { every = 250, patience = lease.ttl * 1500 + 5000 }: { every?: number; patience?: number } = {},
 ): Promise<boolean> => {
   const key = keys.host(host.host)
   let waitingSince: number | undefined
@@ -24,7 +25,6 @@ export const claimHost = async (
       const other = entry && holderOf(entry)
       if (other && !mayTakeOver(other, host)) {
         waitingSince ??= performance.now()
-        const patience = lease.ttl * 1500 + 5000
         if (performance.now() - waitingSince > patience) throw new Failure('invalid', stillThere(host, other))
         report(
           `host ${host.host} is held by another run (${other.instance}, since ${other.since}): waiting up to ${Math.ceil(patience / 1000)} s for its lease to end`,
@@ -39,7 +39,7 @@ export const claimHost = async (
       if (error.kind === 'not-found') return false
       if (error.kind !== 'conflict') report(explain(error))
     }
-    await pause(pauseMs, signal)
+    await pause(every, signal)
   }
   return false
 }
