@@ -17,6 +17,12 @@ const Info = z.object({
 })
 export type Info = z.infer<typeof Info>
 
+const Bridge = z.object({
+  IPAM: z.object({
+    Config: z.array(z.object({ Subnet: z.string(), Gateway: z.string().optional() })).nullish(),
+  }),
+})
+
 const Inspected = z.object({
   Id: z.string(),
   Image: z.string(),
@@ -64,12 +70,9 @@ export class Engine {
       const bridge: unknown = await callDocker('inspect the default bridge', quick, () =>
         this.#docker.getNetwork('bridge').inspect(),
       )
-      const parsed = z
-        .object({
-          IPAM: z.object({ Config: z.array(z.object({ Gateway: z.string().optional() })).nullish() }),
-        })
-        .parse(bridge)
-      return parsed.IPAM.Config?.find(({ Gateway }) => Gateway?.includes('.'))?.Gateway
+      const { IPAM } = Bridge.parse(bridge)
+      const config = IPAM.Config?.find(({ Subnet }) => Subnet.includes('.'))
+      return config && (config.Gateway ?? firstAddress(config.Subnet))
     } catch (error) {
       if (isFailure(error, 'not-found')) return undefined
       throw error
@@ -259,3 +262,7 @@ export const errorLine = (log: string): string | undefined =>
     .findLast((line) => line.includes('openebs: error: '))
     ?.replace(/^.*openebs: error: /, '')
     .trim()
+
+/** An Engine that made its bridge in this run names no gateway: it is the subnet's first address ("172.17.0.0/16"). */
+const firstAddress = (subnet: string): string =>
+  (subnet.split('/')[0] ?? '').replace(/\d+$/, (last) => String(Number(last) + 1))
