@@ -22,7 +22,7 @@ need() {
 }
 
 # A volume's name becomes a path, part of an IQN and of a JSON file: nothing but these characters, no dot or dash first.
-valid_volume() { echo "$1" | grep -Eqx '[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}'; }
+valid_volume() { echo "$1" | grep -Eqx '[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}'; }
 valid_uuid() { echo "$1" | grep -Eqx '[0-9a-fA-F-]{36}'; }
 
 # field FILE NAME: a string of one of our own JSON files (flat, one line, no escapes). Empty if there is none.
