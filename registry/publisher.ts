@@ -55,7 +55,7 @@ export class Publisher {
 
   /** Begins to converge and returns at once. Ends with the signal, after the transaction that is under way. */
   start(signal: AbortSignal): void {
-    if (this.#running) throw new Failure('invalid', 'a publisher starts once')
+    if (this.#running !== undefined) throw new Failure('invalid', 'a publisher starts once')
     this.#stop = new AbortController()
     this.#running = this.#run(AbortSignal.any([signal, this.#stop.signal]))
   }

@@ -35,7 +35,7 @@ export class Session {
 
   /** Begins to acquire, and returns at once: the store may be away. Ends with the signal, leaving the lease as it is. */
   start(signal: AbortSignal): void {
-    if (this.#running) throw new Failure('invalid', 'a session starts once')
+    if (this.#running !== undefined) throw new Failure('invalid', 'a session starts once')
     this.#stop = new AbortController()
     this.#running = this.#run(AbortSignal.any([signal, this.#stop.signal]))
   }

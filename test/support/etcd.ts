@@ -1,6 +1,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import http from 'node:http'
+import https from 'node:https'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,28 +18,31 @@ export interface EtcdOptions {
   /** An address of this machine; engines in other network namespaces need one that they can reach. */
   listen?: string
   members?: number
+  /** TLS for clients, with a certificate that etcd signs itself: `ca` then is its file. */
+  tls?: boolean
   /** More arguments for etcd, such as --auto-compaction-retention. */
   args?: string[]
 }
 
 /** A real etcd cluster that answers; it ends with the test. */
 export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise<EtcdCluster> => {
-  const { listen = '127.0.0.1', members: count = 1, args = [] } = options
+  const { listen = '127.0.0.1', members: count = 1, tls = false, args = [] } = options
   const dir = await mkdtemp(join(tmpdir(), 'etcd-'))
   const ports = await freePorts(listen, count * 2)
   const at = (index: number) => `${listen}:${ports[index]}`
   const names = Array.from({ length: count }, (_, index) => `m${index}`)
   const cluster = names.map((name, index) => `${name}=http://${at(count + index)}`).join(',')
   const members = names.map((name, index) => {
-    const client = `http://${at(index)}`
+    const client = `${tls ? 'https' : 'http'}://${at(index)}`
     const peer = `http://${at(count + index)}`
-    return new EtcdMember(at(index), [
+    return new EtcdMember(at(index), client, [
       ...['--name', name, '--data-dir', join(dir, name), '--log-level', 'error', '--logger', 'zap'],
       ...['--listen-client-urls', client, '--advertise-client-urls', client],
       ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', cluster],
       // Elections, and so starts, in a fraction of the usual time.
       ...(count > 1 ? ['--heartbeat-interval', '50', '--election-timeout', '500'] : []),
       ...(count > 1 ? [] : ['--heartbeat-interval', '20', '--election-timeout', '200']),
+      ...(tls ? ['--auto-tls'] : []),
       ...args,
     ])
   })
@@ -46,17 +51,20 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
     await rm(dir, { recursive: true, force: true })
   })
   await Promise.all(members.map((member) => member.start()))
-  return new EtcdCluster(members)
+  return new EtcdCluster(members, tls, join(dir, 'm0', 'fixtures', 'client', 'cert.pem'))
 }
 
 export class EtcdCluster {
   readonly members: readonly EtcdMember[]
   /** "etcd://127.0.0.1:34567,…", to which a prefix may be added. */
   readonly uri: string
+  /** With TLS: the file of the certificate to trust. */
+  readonly ca: string
 
-  constructor(members: readonly EtcdMember[]) {
+  constructor(members: readonly EtcdMember[], tls: boolean, ca: string) {
     this.members = members
-    this.uri = `etcd://${members.map(({ address }) => address).join(',')}`
+    this.ca = ca
+    this.uri = `${tls ? 'etcds' : 'etcd'}://${members.map(({ address }) => address).join(',')}`
   }
 
   /** The only member of a single etcd, or the first. */
@@ -68,10 +76,12 @@ export class EtcdCluster {
 
   /** What etcdctl prints. */
   async ctl(...args: string[]): Promise<string> {
-    const endpoints = this.members.map(({ address }) => address).join(',')
+    const endpoints = this.members.map(({ url }) => url).join(',')
     const env = { ...process.env, ETCDCTL_API: '3' }
     const run = promisify(execFile)
-    return (await run('etcdctl', ['--endpoints', endpoints, ...args], { env, maxBuffer: 1 << 26 })).stdout
+    const trust = endpoints.startsWith('https') ? ['--cacert', this.ca] : []
+    const all = ['--endpoints', endpoints, ...trust, ...args]
+    return (await run('etcdctl', all, { env, maxBuffer: 1 << 26, timeout: 10_000 })).stdout
   }
 
   /** Drops the history before now: watches that resume from there fail. */
@@ -88,7 +98,7 @@ export class EtcdCluster {
       Status: { header: { member_id: number }; leader: number }
     }[]
     const row = rows.find(({ Status }) => Status.header.member_id === Status.leader)
-    const leader = this.members.find(({ address }) => address === row?.Endpoint)
+    const leader = this.members.find(({ url }) => url === row?.Endpoint)
     if (!leader) throw new Error('the cluster has no leader')
     return leader
   }
@@ -97,11 +107,13 @@ export class EtcdCluster {
 export class EtcdMember {
   /** <host>:<port> for clients. */
   readonly address: string
+  readonly url: string
   readonly #args: string[]
   #process: ChildProcess | undefined
 
-  constructor(address: string, args: string[]) {
+  constructor(address: string, url: string, args: string[]) {
     this.address = address
+    this.url = url
     this.#args = args
   }
 
@@ -112,7 +124,7 @@ export class EtcdMember {
       throw new Error(`etcd ended with status ${code}: ${this.#args.join(' ')}`)
     })
     ended.catch(() => {})
-    const healthy = async () => ((await isHealthy(this.address)) ? true : undefined)
+    const healthy = async () => ((await isHealthy(this.url)) ? true : undefined)
     if (!(await Promise.race([until(healthy, { ms: 20_000, every: 20 }), ended])))
       throw new Error(`etcd at ${this.address} does not answer`)
   }
@@ -134,14 +146,15 @@ export class EtcdMember {
   }
 }
 
-const isHealthy = async (address: string): Promise<boolean> => {
-  try {
-    const response = await fetch(`http://${address}/health`, { signal: AbortSignal.timeout(1000) })
-    return (await response.text()).includes('"true"')
-  } catch {
-    return false // not yet listening
-  }
-}
+const isHealthy = (url: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const get = url.startsWith('https') ? https.get : http.get
+    const request = get(`${url}/health`, { rejectUnauthorized: false, timeout: 1000 }, (response) => {
+      response.setEncoding('utf8').on('data', (text: string) => resolve(text.includes('"true"')))
+      response.on('close', () => resolve(false))
+    })
+    request.on('timeout', () => request.destroy()).on('error', () => resolve(false))
+  })
 
 /** Ports that nothing listened on a moment ago. */
 export const freePorts = async (host: string, count: number): Promise<number[]> => {

@@ -1,12 +1,11 @@
-import { readFileSync } from 'node:fs'
-import { rootCertificates } from 'node:tls'
-import type { CallOptions } from '@grpc/grpc-js'
-import { noop as plainPolicy } from 'cockatiel'
-import { Etcd3, type IOptions, RecoverableError } from 'etcd3'
+import type { CallOptions, Interceptor } from '@grpc/grpc-js'
+import { Etcd3 } from 'etcd3'
 import type { z } from 'zod'
 import { backoff, pause } from '../../../process/backoff.ts'
 import { Failure } from '../../../process/failure.ts'
+import { clientOptions } from './client.ts'
 import { isTransient, toFailure } from './failures.ts'
+import { login } from './login.ts'
 import { type EtcdSettings, parseStoreUri, type StoreAddress } from './settings.ts'
 
 /**
@@ -17,6 +16,8 @@ import { type EtcdSettings, parseStoreUri, type StoreAddress } from './settings.
 export class Members {
   readonly address: StoreAddress
   readonly where: string
+  /** What every call and stream needs in its options. */
+  readonly interceptors: readonly Interceptor[]
   readonly #clients: readonly Etcd3[]
   readonly #user: string | undefined
   readonly #limit: number
@@ -28,8 +29,13 @@ export class Members {
     this.where = this.address.hosts.join(',')
     this.#user = settings.user
     this.#limit = settings.limit
-    this.#clients = this.address.hosts.map((host) => new Etcd3(options(host, this.address.tls, settings)))
+    this.#clients = this.address.hosts.map(
+      (host) => new Etcd3(clientOptions(host, this.address.tls, settings)),
+    )
     this.#current = Math.floor(Math.random() * this.#clients.length)
+    const { user: name, password } = settings
+    this.interceptors =
+      name === undefined || password === undefined ? [] : [login(() => this.#login(name, password))]
   }
 
   /** The time (performance.now) at which a call that begins now must have ended; at most `most` ms away. */
@@ -44,7 +50,7 @@ export class Members {
       // A third of the bound each: a member that hangs leaves time for two others.
       const ms = Math.max(1, Math.min(this.#limit / 3, end - performance.now()))
       try {
-        return await fn(member, { deadline: Date.now() + ms })
+        return await fn(member, { deadline: Date.now() + ms, interceptors: [...this.interceptors] })
       } catch (error) {
         if (!isTransient(error)) throw this.failure(error)
         failed()
@@ -72,60 +78,12 @@ export class Members {
     return toFailure(error, this.where, this.#user)
   }
 
+  async #login(name: string, password: string): Promise<string> {
+    const deadline = Date.now() + this.#limit / 3
+    return (await this.pick().member.auth.authenticate({ name, password }, { deadline })).token
+  }
+
   close(): void {
     for (const client of this.#clients) client.close()
-  }
-}
-
-/**
- * etcd3 closes a member's channels on every error that carries its mark, which costs the calls of others and lets
- * connections pile up. gRPC reconnects by itself, so the mark comes off.
- */
-const unmark = Object.assign(Object.create(plainPolicy) as typeof plainPolicy, {
-  execute: async <T>(fn: (context: { signal: AbortSignal }) => PromiseLike<T> | T): Promise<T> => {
-    try {
-      return await fn({ signal: never })
-    } catch (error) {
-      if (error instanceof Error) Reflect.deleteProperty(error, RecoverableError)
-      throw error
-    }
-  },
-})
-const never = new AbortController().signal
-
-const options = (host: string, tls: boolean, s: z.output<typeof EtcdSettings>): IOptions => ({
-  hosts: `${tls ? 'https' : 'http'}://${host}`,
-  ...(tls && { credentials: credentials(s) }),
-  ...(s.user !== undefined &&
-    s.password !== undefined && { auth: { username: s.user, password: s.password } }),
-  // For the password exchange, the only call that we do not make ourselves. etcd3 sets none by default: a call to a
-  // member that hangs would hang with it.
-  defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + s.limit / 3 }),
-  faultHandling: { host: () => unmark, global: plainPolicy },
-  grpcOptions: {
-    // A half-open connection shows within 13 s. Pinging more often, or without calls, etcd answers with GOAWAY.
-    'grpc.keepalive_time_ms': 10_000,
-    'grpc.keepalive_timeout_ms': 3000,
-    'grpc.keepalive_permit_without_calls': 0,
-    'grpc.initial_reconnect_backoff_ms': 200,
-    'grpc.max_reconnect_backoff_ms': 1000,
-    // The default of 4 MB is less than a host's records may take.
-    'grpc.max_receive_message_length': -1,
-    'grpc.enable_http_proxy': 0,
-    'grpc.service_config_disable_resolution': 1,
-  },
-})
-
-const credentials = (s: z.output<typeof EtcdSettings>): NonNullable<IOptions['credentials']> => ({
-  rootCertificate: s.ca === undefined ? Buffer.from(rootCertificates.join('\n')) : pem('ca', s.ca),
-  ...(s.key !== undefined && { privateKey: pem('key', s.key) }),
-  ...(s.cert !== undefined && { certChain: pem('cert', s.cert) }),
-})
-
-const pem = (name: string, file: string): Buffer => {
-  try {
-    return readFileSync(file)
-  } catch (error) {
-    throw new Failure('invalid', `${name}: cannot read ${file}`, error)
   }
 }

@@ -42,7 +42,7 @@ export async function* follow(
         throw new Failure('conflict', `etcd at ${members.where} has lost what it had at revision ${seen}`)
       const picked = members.pick()
       failed = picked.failed
-      for await (const response of responses(picked.member, range, seen + 1n, signal)) {
+      for await (const response of responses(picked.member, members.interceptors, range, seen + 1n, signal)) {
         attempt = 0
         const last = response.events.at(-1)
         if (!last) continue
@@ -71,12 +71,13 @@ export async function* follow(
 /** The answers of one watch on one connection. Throws when it ends, for whatever reason. */
 async function* responses(
   member: Etcd3,
+  interceptors: readonly Interceptor[],
   range: Range,
   start: bigint,
   signal: AbortSignal,
 ): AsyncGenerator<IWatchResponse> {
   const stream = (await member.watchClient.watch({
-    interceptors: [requireLeader],
+    interceptors: [...interceptors, requireLeader],
   })) as unknown as ClientDuplexStream<IWatchRequest, IWatchResponse>
   const cancel = () => stream.cancel()
   signal.addEventListener('abort', cancel)

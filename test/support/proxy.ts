@@ -1,0 +1,111 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import type { Teardown } from './etcd.ts'
+
+/** A TCP proxy before a server at `address` (host:port), to play a bad network. It ends with the test. */
+export const startProxy = async (t: Teardown, address: string): Promise<TcpProxy> => {
+  const proxy = new TcpProxy(address)
+  await proxy.listen()
+  t.teardown(() => proxy.close())
+  return proxy
+}
+
+export class TcpProxy {
+  readonly #target: string
+  readonly #pairs = new Set<{ client: Socket; server: Socket }>()
+  readonly #server = createServer((client) => this.#accept(client))
+  #mode: 'open' | 'stalled' | 'refusing' = 'open'
+  #bytes = Number.POSITIVE_INFINITY
+  /** Connections that were accepted so far. */
+  accepted = 0
+
+  constructor(target: string) {
+    this.#target = target
+  }
+
+  async listen(): Promise<void> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+  }
+
+  get address(): string {
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  /** Drops all connections; new ones are taken. */
+  cut(): void {
+    for (const { client, server } of this.#pairs) {
+      client.destroy()
+      server.destroy()
+    }
+  }
+
+  /** Drops all connections, and every new one at once, until `open`. */
+  refuse(): void {
+    this.#mode = 'refusing'
+    this.cut()
+  }
+
+  /** Carries nothing more, in either direction, and drops nothing: a firewall that has lost its state. */
+  stall(): void {
+    this.#mode = 'stalled'
+    for (const { client, server } of this.#pairs) {
+      client.pause()
+      server.pause()
+    }
+  }
+
+  /** Carries what clients send, and no answer to it. */
+  mute(): void {
+    for (const { server } of this.#pairs) server.pause()
+  }
+
+  open(): void {
+    this.#mode = 'open'
+    for (const { client, server } of this.#pairs) {
+      client.resume()
+      server.resume()
+    }
+  }
+
+  /** Drops all connections as soon as the server has answered so many bytes more. */
+  cutAfter(bytes: number): void {
+    this.#bytes = bytes
+  }
+
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.cut()
+    await closed
+  }
+
+  #accept(client: Socket): void {
+    this.accepted += 1
+    if (this.#mode === 'refusing') {
+      client.destroy()
+      return
+    }
+    const [host, port] = this.#target.split(':')
+    const server = connect(Number(port), host)
+    const pair = { client, server }
+    this.#pairs.add(pair)
+    const drop = () => {
+      this.#pairs.delete(pair)
+      client.destroy()
+      server.destroy()
+    }
+    client.on('data', (data) => server.write(data))
+    server.on('data', (data: Buffer) => this.#answer(client, data))
+    for (const socket of [client, server]) socket.on('error', drop).on('close', drop)
+    if (this.#mode === 'stalled') this.stall()
+  }
+
+  #answer(client: Socket, data: Buffer): void {
+    client.write(data)
+    this.#bytes -= data.length
+    if (this.#bytes > 0) return
+    this.#bytes = Number.POSITIVE_INFINITY
+    this.cut()
+  }
+}
