@@ -15,17 +15,18 @@ load_settings
 
 build_of() { docker image inspect -f '{{index .Config.Labels "openebs.build"}}' "$1"; }
 wanted=$(fingerprint "$(build_of "$rootfs_image")" "$(build_of "$vsm_image")" -- config.json deploy/plugin.sh)
-folder=$build/plugin
+made=${OPENEBS_PLUGIN_BUILD:-$build}
+folder=$made/plugin
 
 assemble() {
-  [ "$(cat "$build/plugin.made" 2>/dev/null)" != "$wanted" ] || return 0
-  rm -rf "$folder" "$build/plugin.made"
+  [ "$(cat "$made/plugin.made" 2>/dev/null)" != "$wanted" ] || return 0
+  rm -rf "$folder" "$made/plugin.made"
   mkdir -p "$folder/rootfs"
   container=$(docker create --label openebs.role=image "$rootfs_image" true)
-  docker export -o "$build/rootfs.tar" "$container"
+  docker export -o "$made/rootfs.tar" "$container"
   docker rm "$container"
-  tar -x -f "$build/rootfs.tar" -C "$folder/rootfs" --no-same-owner
-  rm "$build/rootfs.tar"
+  tar -x -f "$made/rootfs.tar" -C "$folder/rootfs" --no-same-owner
+  rm "$made/rootfs.tar"
   carried=$folder/rootfs/usr/share/openebs
   mkdir -p "$carried"
   docker save -o "$carried/vsm.tar" "$vsm_image"
@@ -33,7 +34,7 @@ assemble() {
   sed "s|^  \"description\": \"\\(.*\\)\",\$|  \"description\": \"\\1 ($version, build $wanted)\",|" "$top/config.json" \
     >"$folder/config.json"
   grep -q "build $wanted" "$folder/config.json"
-  echo "$wanted" >"$build/plugin.made"
+  echo "$wanted" >"$made/plugin.made"
 }
 
 made_of() { docker plugin inspect -f '{{.Config.Description}}' "$plugin" 2>/dev/null | sed -n 's/.*build \([0-9a-f]*\)).*/\1/p'; }
