@@ -15,12 +15,13 @@
 #              ENGINE_NET     lan (the default), or host: this machine's network, for builds. dockerd needs then
 #                             --bridge=none --iptables=false, or it fights over them with this machine's own Engine
 #              OPENEBS_CACHE  where the programs are kept (.cache in the repository)
-# FOLDER: docker.sock, daemon.json (edit it before start), data, run (/run of the host), dockerd.log, addr (its address),
-#         holder.pid (its process 1). Keep its path short: a socket's is cut at 107 bytes.
+# FOLDER: docker.sock, daemon.json (edit it before start), data, run and etc (/run and /etc/docker of the host), dockerd.log,
+#         addr (its address), holder.pid (its process 1; /proc/<that>/root/<path> is a file of the host). The host is called
+#         like the folder. Keep its path short: a socket's is cut at 107 bytes.
 # Needs root, mmdebstrap, iproute2, procps and a docker client.
 #
 # How: the suite's packages are unpacked, not installed. A holder, process 1 of a pid namespace, keeps a mount namespace in
-# which that tree's /usr covers ours, and /run is FOLDER/run; all else is this machine's, so paths mean the same inside and
+# which that tree's /usr covers ours, and /run and /etc/docker are the host's own; all else is this machine's, so paths mean the same inside and
 # outside. dockerd is started into it, and can die and come back there. When the holder dies all that runs there dies too.
 # The hosts are on one network, 198.19.0.0/16. Its switch is in a namespace too, so this machine's packet filter has no say;
 # this machine is 198.19.0.1 on it. The last host to end takes it away.
@@ -89,13 +90,14 @@ link_alternatives() {
 holder() { cat "$folder/holder.pid" 2>/dev/null || true; }
 lives() { [ "$(cat "/proc/$(holder)/comm" 2>/dev/null)" = tini ]; }
 is_gone() { [ ! -e "/proc/$1" ]; }
-within() { nsenter -t "$(holder)" -m -n -p -- "$@"; }
+within() { nsenter -t "$(holder)" -m -n -p -u -- "$@"; }
 
 make_host() {
-  local namespaces=(-m -p -f --propagation slave) outer
+  local namespaces=(-m -p -u -f --propagation slave) outer
   [ "${ENGINE_NET:-lan}" = host ] || namespaces+=(-n)
   rm -rf "$folder"/{run,exec,addr,docker.pid,docker.sock}
-  mkdir -p "$folder"/{data,exec,run}
+  mkdir -p "$folder"/{data,exec,run,etc}
+  mkdir -p /etc/docker
   setsid unshare "${namespaces[@]}" bash "$self" inside "$folder" >"$folder/holder.log" 2>&1 </dev/null &
   outer=$!
   found_holder() { pgrep -P "$outer" -x tini >"$folder/holder.pid"; }
@@ -106,8 +108,10 @@ make_host() {
 # Runs as process 1 in the new namespaces. /sys is mounted anew to show the new network namespace, with the cgroups kept.
 become_holder() {
   mount -t proc proc /proc
+  basename "$folder" >/proc/sys/kernel/hostname
   mount --bind "$folder/run" /run
   mkdir -p /run/docker/plugins /run/lock
+  mount --bind "$folder/etc" /etc/docker    # an Engine keeps the key there that it gets its ID from
   if [ "${ENGINE_NET:-lan}" = lan ]; then
     mount --make-rslave /sys
     mkdir /run/cgroup
@@ -199,7 +203,7 @@ start_dockerd() {
   local outer
   [ -e "$folder/daemon.json" ] || echo '{}' >"$folder/daemon.json"
   rm -f "$folder/docker.pid" "$folder/docker.sock"
-  setsid nsenter -t "$(holder)" -m -n -p env PATH=/usr/sbin:/usr/bin TMPDIR=/tmp dockerd \
+  setsid nsenter -t "$(holder)" -m -n -p -u env PATH=/usr/sbin:/usr/bin TMPDIR=/tmp dockerd \
     --config-file="$folder/daemon.json" --data-root="$folder/data" --exec-root="$folder/exec" \
     --pidfile="$folder/docker.pid" -H "unix://$folder/docker.sock" "$@" >>"$folder/dockerd.log" 2>&1 </dev/null &
   outer=$!
@@ -239,7 +243,7 @@ case $command in
   crash) end_host ;;
   cut) ip -n "$lan" link set "$(port)" down ;;
   join) ip -n "$lan" link set "$(port)" up ;;
-  exec) exec nsenter -t "$(holder)" -m -n -p env PATH=/usr/sbin:/usr/bin "DOCKER_HOST=unix://$folder/docker.sock" "$@" ;;
+  exec) exec nsenter -t "$(holder)" -m -n -p -u env PATH=/usr/sbin:/usr/bin "DOCKER_HOST=unix://$folder/docker.sock" "$@" ;;
   net) exec nsenter -t "$(holder)" -n env "DOCKER_HOST=unix://$folder/docker.sock" "$@" ;;
   inside) become_holder ;;
   *) fail "no such command: $command" ;;

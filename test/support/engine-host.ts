@@ -1,0 +1,173 @@
+import { execFile } from 'node:child_process'
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Teardown } from './etcd.ts'
+
+const run = promisify(execFile)
+const script = join(import.meta.dirname, 'engine.sh')
+const maxBuffer = 1 << 26
+
+export interface EngineOptions {
+  /** Debian suite that the Engine is from; bookworm by default. */
+  suite?: 'bullseye' | 'bookworm' | 'trixie' | 'forky'
+  /** A data-root of a stopped Engine of that suite, to begin with a copy of: its images are there at once. */
+  data?: string
+}
+
+/** How a program ended. */
+export interface Ran {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** A real Docker Engine as a host of its own (engine.sh). It ends with the test. */
+export class EngineHost {
+  readonly folder: string
+  readonly #suite: string
+
+  private constructor(folder: string, suite: string) {
+    this.folder = folder
+    this.#suite = suite
+  }
+
+  /** Starts nothing yet. */
+  static async prepare(t: Teardown, { suite = 'bookworm', data }: EngineOptions = {}): Promise<EngineHost> {
+    await sweep()
+    const host = new EngineHost(await mkdtemp(join(tmpdir(), `eng-${process.pid}-`)), suite)
+    t.teardown(() => host.remove())
+    if (data) await run('cp', ['-a', data, join(host.folder, 'data')])
+    return host
+  }
+
+  /** One that another process prepared. */
+  static left(folder: string): EngineHost {
+    return new EngineHost(folder, 'bookworm')
+  }
+
+  /** Ends all of it and removes its disk. */
+  async remove(): Promise<void> {
+    await this.crash()
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+
+  /** For DOCKER_HOST; the socket is there once the engine has started. */
+  get endpoint(): string {
+    return `unix://${this.folder}/docker.sock`
+  }
+
+  /** Starts dockerd, for the first time or again, and returns when it answers. */
+  async start(daemon: object = {}): Promise<void> {
+    await writeFile(join(this.folder, 'daemon.json'), JSON.stringify(daemon))
+    await this.#script('start')
+  }
+
+  /** Ends dockerd alone. */
+  async halt(signal: 'TERM' | 'KILL'): Promise<void> {
+    await this.#script('halt', signal)
+  }
+
+  /** The host dies with all its processes; its disk stays. `start` boots it. */
+  async crash(): Promise<void> {
+    await this.#script('crash')
+  }
+
+  /** Takes the host off the network, and puts it back. */
+  async cut(): Promise<void> {
+    await this.#script('cut')
+  }
+  async join(): Promise<void> {
+    await this.#script('join')
+  }
+
+  /** Runs a program of that host in it. */
+  async exec(...command: string[]): Promise<string> {
+    return this.#script('exec', ...command)
+  }
+
+  /** Runs a program of this machine in its network. */
+  async net(...command: string[]): Promise<string> {
+    return this.#script('net', ...command)
+  }
+
+  /** Where this machine's programs find a path of the host with what is mounted there. */
+  async path(path: string): Promise<string> {
+    return `/proc/${(await readFile(join(this.folder, 'holder.pid'), 'utf8')).trim()}/root${path}`
+  }
+
+  /** Makes a folder of the host whose mounts spread to and from containers that bind it `rshared`; returns its path. */
+  async sharedFolder(name: string): Promise<string> {
+    const folder = join(this.folder, name)
+    await mkdir(folder, { recursive: true })
+    await this.exec('mount', '--bind', folder, folder)
+    await this.exec('mount', '--make-shared', folder)
+    return folder
+  }
+
+  /** Where its published ports answer. */
+  async address(): Promise<string> {
+    return (await readFile(join(this.folder, 'addr'), 'utf8')).trim()
+  }
+
+  /** What the docker client prints. */
+  readonly docker = async (...args: string[]): Promise<string> => {
+    const env = { ...process.env, DOCKER_HOST: this.endpoint }
+    return (await run('docker', args, { env, maxBuffer })).stdout
+  }
+
+  /** How a docker command ended, where failing is of interest. */
+  readonly tryDocker = (...args: string[]): Promise<Ran> =>
+    new Promise((resolve) => {
+      const env = { ...process.env, DOCKER_HOST: this.endpoint }
+      execFile('docker', args, { env, maxBuffer }, (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+      )
+    })
+
+  /** Loads images that images.sh wrote: "vsm", "base". */
+  async load(...images: string[]): Promise<void> {
+    for (const image of images) await this.docker('load', '--quiet', '--input', imageFile(image))
+  }
+
+  /** An image of this machine's programs and the libraries they need: nothing can be pulled there. */
+  async importImage(name: string, programs: readonly string[], ...changes: string[]): Promise<void> {
+    const printed = await run('ldd', [...programs])
+    const libraries = new Set(
+      [...printed.stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1] ?? ''),
+    )
+    const files = [...programs, ...libraries].map((file) => file.slice(1))
+    const tar = `tar -ch -C / -- "$@" | docker import ${changes.map((_, index) => `--change "$change${index}"`).join(' ')} - "$image"`
+    const variables = Object.fromEntries(changes.map((change, index) => [`change${index}`, change]))
+    const env = { ...process.env, DOCKER_HOST: this.endpoint, image: name, ...variables }
+    await run('sh', ['-c', tar, 'sh', ...files], { env })
+  }
+
+  async #script(command: string, ...args: string[]): Promise<string> {
+    const env = { ...process.env, ENGINE_SUITE: this.#suite }
+    return (await run(script, [command, this.folder, ...args], { env, maxBuffer })).stdout
+  }
+}
+
+const cache = process.env.OPENEBS_CACHE ?? join(import.meta.dirname, '../../.cache')
+const imageFile = (name: string): string => join(cache, 'images', `${name}.tar`)
+
+/** Builds what is missing or out of date of the images that tests load. */
+export const buildImages = async (...names: string[]): Promise<void> => {
+  await run(join(import.meta.dirname, 'images.sh'), names, { maxBuffer })
+}
+
+/** Ends the hosts that a killed test process left. */
+const sweep = async (): Promise<void> => {
+  for (const name of await readdir(tmpdir())) {
+    const owner = /^eng-(\d+)-/.exec(name)?.[1]
+    if (owner && !(await exists(`/proc/${owner}`))) await EngineHost.left(join(tmpdir(), name)).remove()
+  }
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
