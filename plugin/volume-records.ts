@@ -93,6 +93,13 @@ export class VolumeRecords {
     if (changes.length > 0) await this.#store.apply(changes)
   }
 
+  /** What this host has applied for the volume, as far as the store knows. */
+  async readTarget(volume: Volume): Promise<Target | undefined> {
+    const entry = await this.#find(keys.target(this.#host, volume.name))
+    const target = entry && decode('targets', entry.key, entry.value)
+    return target?.uuid === volume.uuid ? target : undefined
+  }
+
   /** Writes what this host has applied, unless it stands there. */
   async putTarget(target: Target): Promise<void> {
     await this.#putIfChanged(keys.target(this.#host, target.volume), encode('targets', target))

@@ -57,10 +57,11 @@ export class Volumes {
     const spec = parseOptions(options)
     await this.#locked(name, `create volume ${name}`, answerWithin.usual, async () => {
       const known = this.#parts.local.get(name)
-      const volume = known?.volume ?? (await this.#claim(name, spec))
+      const { volume, fresh } = known ? { volume: known.volume, fresh: false } : await this.#claim(name, spec)
       this.#checkCreated(volume, spec)
+      if (!known && !fresh) return this.#adopt(volume)
       if (!known) await this.#parts.local.put({ volume, references: {} })
-      if (!known?.target) await this.#provision(volume)
+      if (!known?.target) await this.#provision(volume, { fresh })
     })
   }
 
@@ -143,7 +144,7 @@ export class Volumes {
           'conflict',
           `volume ${name}: the store's record has uuid ${stored.uuid}, the data here ${known.volume.uuid}`,
         )
-      if (!known.target) return this.#provision(known.volume)
+      if (!known.target) return this.#provision(known.volume, { fresh: false })
       await records.putTarget(await this.#ensureTarget(name))
       const { attachment } = this.#ready(name)
       if (attachment) await records.attach(attachment)
@@ -165,16 +166,16 @@ export class Volumes {
   }
 
   /** Claims the name in the cluster. A claim of this host that a crash cut off from its local record is taken up. */
-  async #claim(name: string, spec: Volume['spec']): Promise<Volume> {
+  async #claim(name: string, spec: Volume['spec']): Promise<{ volume: Volume; fresh: boolean }> {
     const { records, host } = this.#parts
     const created = new Date().toISOString()
     const volume: Volume = { name, uuid: randomUUID(), spec, placement: { host }, wanted: 'present', created }
     try {
       await records.claim(volume)
-      return volume
+      return { volume, fresh: true }
     } catch (error) {
       const stored = isFailure(error, 'conflict') ? await records.read(name) : undefined
-      if (stored?.placement.host === host) return stored
+      if (stored?.placement.host === host) return { volume: stored, fresh: false }
       throw error
     }
   }
@@ -198,7 +199,8 @@ export class Volumes {
       )
   }
 
-  async #provision(volume: Volume): Promise<void> {
+  /** Only what this very call has claimed is undone when it fails: an older claim may have data, and is tried again. */
+  async #provision(volume: Volume, { fresh }: { fresh: boolean }): Promise<void> {
     const { local, targets } = this.#parts
     try {
       await this.#parts.image()
@@ -210,7 +212,7 @@ export class Volumes {
       )
       this.#parts.changed()
     } catch (error) {
-      await this.#undo(volume)
+      if (fresh) await this.#undo(volume)
       throw error
     }
   }
@@ -229,11 +231,18 @@ export class Volumes {
     }
   }
 
+  /** The local copy was lost (`docker plugin rm` erases it), or a crash came before it: the store knows the rest. */
   async #adopt(volume: Volume): Promise<void> {
-    this.#parts.log.info({ volume: volume.name }, 'taking up a volume that was claimed for this host')
-    await this.#parts.local.put({ volume, references: {} })
+    const { local, records, log } = this.#parts
+    const target = await records.readTarget(volume)
+    log.info(
+      { volume: volume.name, portal: target?.portal },
+      'taking up a volume that was claimed for this host',
+    )
+    await local.put({ volume, ...(target && { target }), references: {} })
     if (volume.wanted === 'absent') await this.#finishRemoval(volume)
-    else await this.#provision(volume)
+    else if (target) await records.putTarget(await this.#ensureTarget(volume.name))
+    else await this.#provision(volume, { fresh: false })
   }
 
   async #continueRemoval(known: LocalVolume): Promise<void> {
