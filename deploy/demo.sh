@@ -5,6 +5,8 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=deploy/engine.sh
 . "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
 
 volume=demo
 scratch=$run/demo
@@ -20,7 +22,7 @@ mkdir -p "$scratch"
 
 # An earlier demo's volume goes first; one that somebody else made under that name is not ours to remove.
 created_at() { docker volume inspect -f '{{.CreatedAt}}' "$volume" 2>/dev/null || true; }
-remove_former() { docker volume rm "$volume"; }
+remove_former() { end_demo && docker volume rm "$volume"; }
 
 create_volume() {
   docker volume create -d openebs -o size=256M "$volume"
@@ -82,11 +84,33 @@ ask_portal() {
   grep -q "iqn.*:$volume " "$scratch/portal"
 }
 
-print_tree() {
+# On the bridge's address: other machines do not see it, and still it is a service.
+start_service() {
+  address=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}')
+  docker run -d --name "$demo_container" --label openebs.role=demo -p "$address::8080" --volume-driver openebs \
+    -v "$volume:/data" --entrypoint node "$sidecar_image" -e '
+      process.on("SIGTERM", () => process.exit())
+      require("http").createServer((_, answer) => answer.end(require("fs").readFileSync("/data/file.sha256"))).listen(8080)'
+  docker port "$demo_container" 8080 | head -n 1 >"$scratch/service"
+}
+
+tree_is_whole() {
   docker exec "$sidecar_container" registrator ls >"$scratch/tree"
-  for part in hosts volumes vsms services inventory; do
-    grep -qi "$part" "$scratch/tree" || { cat "$scratch/tree"; echo "the tree has no $part"; return 1; }
+  missing=
+  for part in "$(told name)" volumes VSMs services "$demo_container" inventory; do
+    grep -qF "$part" "$scratch/tree" || missing="$missing $part"
   done
+  [ -z "$missing" ]
+}
+
+print_tree() {
+  for _ in $(seq 10); do
+    ! tree_is_whole || return 0
+    sleep 0.5
+  done
+  cat "$scratch/tree"
+  echo "after 5 s the tree has no$missing"
+  return 1
 }
 
 show() { sed 's/^/    /' "$1"; }
@@ -105,6 +129,8 @@ step 'another container reads and compares, through a new target and a new initi
 step "$(wc -l <"$scratch/lines" | tr -d ' ') lines of the file are found in the LUN, $root/$volume/data.img" search_lun
 step 'the portal is asked with iscsi-ls' ask_portal
 show "$scratch/portal"
+step "a service of the volume's, container $demo_container" start_service
+service=$(cat "$scratch/service")
 step 'the registry lists this host' print_tree
 show "$scratch/tree"
 rm -rf "$scratch"
@@ -116,6 +142,7 @@ Look further:
     docker run --rm -it -v $volume:/data --volume-driver openebs --entrypoint bash $sidecar_image
     docker exec $etcd_container etcdctl get --prefix /openebs/v1/ --keys-only
     docker exec $sidecar_container registrator --help
+    curl http://$service
     make status
 Stop, and keep the data: make down. Remove everything, data too: make purge.
 END

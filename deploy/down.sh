@@ -21,6 +21,7 @@ refuse_while_used 'make down'
 
 # The plugin would take the containers of a volume for lost, and make them anew: what it made meanwhile ends after it.
 end_volumes() {
+  end_demo
   end_initiators
   disable_plugin
   end_initiators

@@ -14,6 +14,7 @@ plugin=openebs
 etcd_container=openebs-etcd
 etcd_volume=openebs-etcd
 sidecar_container=openebs-registrator
+demo_container=openebs-demo
 vsm_image=openebs/vsm:$version
 sidecar_image=openebs/registrator-sidecar:$version
 rootfs_image=openebs/registrator-rootfs:$version
@@ -39,11 +40,11 @@ step() {
   log=$run/log/$(basename "$0" .sh).log
   from=$(wc -c 2>/dev/null <"$log" || echo 0)
   began=$(clock)
-  "$@" >>"$log" 2>&1 </dev/null &
+  "$@" >>"$log" 2>&1 </dev/null 9>&- &
   work=$!
   # A shell's background jobs ignore the interrupt key: end them from here.
   trap 'kill "$work" "$pulse" 2>/dev/null; exit 130' INT TERM
-  heartbeat &
+  heartbeat 9>&- &
   pulse=$!
   status=0
   wait "$work" || status=$?
@@ -87,7 +88,7 @@ setting() {
   echo "${given:-$2}"
 }
 
-# Two of these scripts at once would undo each other's work. Children get no copy of the lock but from step.
+# Two of these scripts at once would undo each other's work. A child that outlives the script must not keep the lock (fd 9).
 only_one() {
   mkdir -p "$run"
   have flock || return 0

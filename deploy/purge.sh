@@ -35,6 +35,7 @@ confirm() {
 
 # docker volume rm is the one way that takes the registry's records along. Where it fails the data go with the folder.
 remove_volumes() {
+  end_demo
   for volume in $(own_volumes); do
     docker volume rm "$volume" || echo "volume $volume could not be removed by the plugin: its folder and container go below"
   done

@@ -10,9 +10,10 @@ ours() {
   docker ps -aq --filter "label=openebs.role=$role" "$@"
 }
 
-# consumers [-a]: lines "container volume" of containers that use volumes of ours; only running ones without -a.
+# consumers [-a]: lines "container volume" of containers that use volumes of ours; only running ones without -a. The demo's
+# own is no concern of anybody's.
 consumers() {
-  found=$(docker ps -q "$@")
+  found=$(docker ps -q --no-trunc "$@" | grep -vxF "$(ours demo --no-trunc)" || true)
   # shellcheck disable=SC2016 # variables of the template
   [ -z "$found" ] || echo "$found" | xargs docker inspect -f '{{$name := .Name}}{{range .Mounts}}{{if eq .Driver "openebs" "openebs:latest"}}{{$name}} {{.Name}}
 {{end}}{{end}}' | sed -n 's|^/||p'
@@ -44,6 +45,11 @@ end_container() {
   role=$(docker container inspect -f '{{index .Config.Labels "openebs.role"}}' "$1" 2>/dev/null) || return 0
   [ -n "$role" ] || { echo "container $1 has no label openebs.role: it is not ours and stays"; return 0; }
   docker stop "$1" && docker rm "$1"
+}
+
+end_demo() {
+  demo=$(ours demo)
+  [ -z "$demo" ] || docker rm -f "$demo"
 }
 
 plugin_enabled() { [ "$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null)" = true ]; }

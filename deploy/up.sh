@@ -47,7 +47,7 @@ list_additions() {
   fi
   docker container inspect "$sidecar_container" >/dev/null 2>&1 || add "container  $sidecar_container"
   docker plugin inspect "$plugin" >/dev/null 2>&1 || add "plugin     $plugin"
-  [ -d "$root" ] || add "folder     $root (volumes)"
+  [ -n "$(recall ROOT_ADDED)" ] || add "folder     $root (volumes)"
   [ -z "$additions" ] || printf 'make up adds to the Docker Engine %s at %s:\n%s' "$(told version)" "$endpoint" "$additions"
 }
 
