@@ -11,13 +11,13 @@ export const startProxy = async (t: Teardown, address: string): Promise<TcpProxy
 }
 
 export class TcpProxy {
-  readonly #target: string
+  #target: string
   readonly #pairs = new Set<{ client: Socket; server: Socket }>()
   readonly #server = createServer((client) => this.#accept(client))
   #mode: 'open' | 'stalled' | 'refusing' = 'open'
   #bytes = Number.POSITIVE_INFINITY
-  /** Connections that were accepted so far. */
-  accepted = 0
+  /** How often it dropped its connections after so many bytes. */
+  cuts = 0
 
   constructor(target: string) {
     this.#target = target
@@ -73,6 +73,12 @@ export class TcpProxy {
     this.#bytes = bytes
   }
 
+  /** Drops all connections and leads new ones to another server. */
+  retarget(address: string): void {
+    this.#target = address
+    this.cut()
+  }
+
   async close(): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
@@ -81,7 +87,6 @@ export class TcpProxy {
   }
 
   #accept(client: Socket): void {
-    this.accepted += 1
     if (this.#mode === 'refusing') {
       client.destroy()
       return
@@ -106,6 +111,7 @@ export class TcpProxy {
     this.#bytes -= data.length
     if (this.#bytes > 0) return
     this.#bytes = Number.POSITIVE_INFINITY
+    this.cuts += 1
     this.cut()
   }
 }
