@@ -137,7 +137,7 @@ check_private_is_possible() {
   for process in /proc/[0-9]*; do
     [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
     [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
-    ! grep -qa -e '--bridge=none' "$process/cmdline" || continue
+    ! grep -qa -e '--iptables=false' "$process/cmdline" || continue
     [ "${process#/proc/}" = "$(private_daemon_pid)" ] ||
       fail "another dockerd (pid ${process#/proc/}) runs in this network, and two would fight over docker0: name its" \
         'socket by DOCKER_HOST'

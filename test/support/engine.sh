@@ -12,8 +12,7 @@
 #   engine.sh fetch                            only get the programs
 #
 # Environment: ENGINE_SUITE   bullseye 20.10.5, bookworm 20.10.24 (the default), trixie 26.1, forky or sid 28.5
-#              ENGINE_NET     lan (the default), or host: this machine's network, for builds. dockerd needs then
-#                             --bridge=none --iptables=false, or it fights over them with this machine's own Engine
+#              ENGINE_NET     lan (the default), or host: this machine's network, for builds; containers of it have that or none
 #              OPENEBS_CACHE  where the programs are kept (.cache in the repository)
 # FOLDER: docker.sock, daemon.json (edit it before start), data, run and etc (/run and /etc/docker of the host), dockerd.log,
 #         addr (its address), holder.pid (its process 1; /proc/<that>/root/<path> is a file of the host). The host is called
@@ -133,6 +132,7 @@ end_host() {
     until_true 30 is_gone "$pid" || fail "process $pid, which holds $folder, does not end"
   fi
   rm -rf "$folder"/{docker.pid,docker.sock,holder.pid,exec}
+  remove_own_bridge
   leave_lan
 }
 
@@ -174,6 +174,19 @@ take_port() {
   echo "198.19.$((n / 256)).$((n % 256))" >"$folder/addr"
 }
 
+# On this machine's network dockerd gets a bridge that nobody uses, and may not touch the packet filter: with its own it would
+# fight over docker0 with this machine's Engine, and with --bridge=none it *deletes* docker0.
+own_bridge() { echo "oe-$(echo "$folder" | sha256sum | cut -c1-8)"; }
+
+make_own_bridge() {
+  local bridge
+  bridge=$(own_bridge)
+  ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
+  ip addr replace "198.18.255.$((0x$(echo "$folder" | sha256sum | cut -c1-2) % 63 * 4 + 1))/30" dev "$bridge"
+}
+
+remove_own_bridge() { ! ip link show "$(own_bridge)" >/dev/null 2>&1 || ip link del "$(own_bridge)"; }
+
 port() { IFS=. read -r _ _ a b <"$folder/addr" && echo "host$((a * 256 + b))"; }
 
 leave_lan() {
@@ -201,6 +214,10 @@ answers() { [ -S "$folder/docker.sock" ] && timeout 3 docker -H "unix://$folder/
 
 start_dockerd() {
   local outer
+  if [ "${ENGINE_NET:-lan}" = host ]; then
+    make_own_bridge
+    set -- --bridge="$(own_bridge)" --iptables=false --ip-forward=false "$@"
+  fi
   [ -e "$folder/daemon.json" ] || echo '{}' >"$folder/daemon.json"
   rm -f "$folder/docker.pid" "$folder/docker.sock"
   setsid nsenter -t "$(holder)" -m -n -p -u env PATH=/usr/sbin:/usr/bin TMPDIR=/tmp dockerd \
