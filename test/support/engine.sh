@@ -220,6 +220,7 @@ start_dockerd() {
   fi
   [ -e "$folder/daemon.json" ] || echo '{}' >"$folder/daemon.json"
   rm -f "$folder/docker.pid" "$folder/docker.sock"
+  [ "${ENGINE_NET:-lan}" = lan ] || set -- --bridge=none --iptables=false "$@"
   setsid nsenter -t "$(holder)" -m -n -p -u env PATH=/usr/sbin:/usr/bin TMPDIR=/tmp dockerd \
     --config-file="$folder/daemon.json" --data-root="$folder/data" --exec-root="$folder/exec" \
     --pidfile="$folder/docker.pid" -H "unix://$folder/docker.sock" "$@" >>"$folder/dockerd.log" 2>&1 </dev/null &
