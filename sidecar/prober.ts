@@ -2,7 +2,7 @@ import { backoff } from '../process/backoff.ts'
 import type { Probe } from '../vsm/probe.ts'
 
 /** Asked again after this long (ms) once it has answered; an unhealthy portal sooner, with growing pauses. */
-const steady = 30_000
+const steady = 10_000
 
 interface Asked {
   readonly portal: string
@@ -71,7 +71,7 @@ export class Prober {
       const differs = JSON.stringify(probe) !== JSON.stringify(asked.probe)
       asked.probe = probe
       asked.failures = probe.health === 'unhealthy' ? asked.failures + 1 : 0
-      const wait = asked.failures ? backoff(asked.failures, 1000, steady) : steady
+      const wait = asked.failures ? backoff(asked.failures, 500, steady) : steady
       asked.timer = setTimeout(() => {
         this.#queue.push(key)
         this.#pump()
