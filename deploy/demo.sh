@@ -87,7 +87,7 @@ ask_portal() {
 # On the bridge's address: other machines do not see it, and still it is a service.
 start_service() {
   address=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}')
-  docker run -d --name "$demo_container" --label openebs.role=demo -p "$address::8080" --volume-driver openebs \
+  docker run -d --name "$demo_container" --label openebs.role=demo -e SERVICE_NAME=demo -p "$address::8080" --volume-driver openebs \
     -v "$volume:/data" --entrypoint node "$sidecar_image" -e '
       process.on("SIGTERM", () => process.exit())
       require("http").createServer((_, answer) => answer.end(require("fs").readFileSync("/data/file.sha256"))).listen(8080)'
@@ -140,7 +140,7 @@ cat <<END
 Look further:
     eval "\$(make -s env)"
     docker run --rm -it -v $volume:/data --volume-driver openebs --entrypoint bash $sidecar_image
-    docker exec $etcd_container etcdctl get --prefix /openebs/v1/ --keys-only
+    $([ -n "$STORE" ] || echo "docker exec $etcd_container ")etcdctl get --prefix /openebs/v1/ --keys-only
     docker exec $sidecar_container registrator --help
     curl http://$service
     make status

@@ -172,6 +172,9 @@ stop_private_daemon() {
     [ ! -e "/proc/$pid" ] || { say "dockerd (pid $pid) still runs 120 s after SIGTERM: see $run/log/dockerd.log"; return 1; }
   fi
   rm -f "$private_pid" "$private_socket"
-  # Emptied by dockerd; what a crash left there goes, mounts of it excepted (they would be another's files).
+  # dockerd leaves its default network namespace mounted, and after a crash more than that.
+  sed -n "s|^[^ ]* [^ ]* [^ ]* [^ ]* \($(exec_root)/[^ ]*\) .*|\1|p" /proc/self/mountinfo | sort -r | while read -r mounted; do
+    umount "$mounted"
+  done
   rm -rf --one-file-system "$(exec_root)"
 }

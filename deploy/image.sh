@@ -44,9 +44,11 @@ build_image() {
       ;;
   esac
   # Attestations would make an index of the image, which older engines do not load.
-  BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --network host --build-arg "BASE=$base" \
+  BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --network host --force-rm --build-arg "BASE=$base" \
     --label "openebs.build=$wanted" --label "openebs.role=image" --label "org.opencontainers.image.version=$version" \
     -t "$image" "$@"
 }
 
 for wanted_image in "$@"; do build_image "$wanted_image"; done
+# What newer ones took the name of. Layers that are used again have the new image as their owner.
+docker image prune -f --filter label=openebs.role=image

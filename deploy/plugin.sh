@@ -67,12 +67,14 @@ may_replace() {
 }
 
 replace() {
+  end_demo
   end_initiators
   remove_plugin
   docker plugin create "$plugin" "$folder"
 }
 
 configure() {
+  end_demo
   end_initiators
   disable_plugin
   differing_settings | while read -r line; do docker plugin set "$plugin" "$line"; done

@@ -61,6 +61,7 @@ remove_images() {
     [ -z "$image" ] || ! docker image inspect "$image" >/dev/null 2>&1 || docker image rm "$image"
   done
   docker image prune -f --filter label=openebs.role=image
+  docker image prune -f --filter label=openebs.role=build
 }
 
 remove_etcd_volume() { ! docker volume inspect "$etcd_volume" >/dev/null 2>&1 || docker volume rm "$etcd_volume"; }
