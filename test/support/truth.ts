@@ -19,7 +19,7 @@ export interface Sides {
 interface Inspected {
   Id: string
   Name: string
-  State: { Status: string }
+  State: { Status: string; Health?: { Status: string } | null }
   Config: {
     Image: string
     Env: string[] | null
@@ -126,7 +126,8 @@ const servicesOf = (one: Inspected, { host, address }: Sides): [string, Record<s
     if (!outside) return []
     const service = `${named ?? image}${published.length > 1 ? `-${number}` : ''}`
     const instance = `${host}:${one.Name.slice(1)}:${number}${protocol === 'udp' ? ':udp' : ''}`
+    const health = one.State.Health?.Status ?? 'none'
     const at = outside.HostIp === '0.0.0.0' ? address : outside.HostIp
-    return [[`services/${service}/${instance}`, { address: at, port: Number(outside.HostPort) }]]
+    return [[`services/${service}/${instance}`, { address: at, port: Number(outside.HostPort), health }]]
   })
 }
