@@ -15,8 +15,6 @@ export type Hint =
 /** Where to look after an event. Pure. */
 export const hintsOf = (event: EngineEvent): Hint[] => {
   const { type, action, id, attributes } = event
-  // prune names nobody, and before API 1.52 a volume prune announces no single volume at all
-  if (action === 'prune') return isObjectType(type) ? [{ kind: 'list', type }] : []
   switch (type) {
     case 'container':
       return action === 'commit' ? [{ kind: 'list', type: 'image' }] : objectHint('container', id)
@@ -37,7 +35,6 @@ export const hintsOf = (event: EngineEvent): Hint[] => {
   }
 }
 
+/** A prune names nobody, and some engines announce none of the volumes that it removes. */
 const objectHint = (type: 'container' | 'volume', id: string): Hint[] =>
   id ? [{ kind: 'object', type, id }] : [{ kind: 'list', type }]
-
-const isObjectType = (type: string): type is ObjectType => objectTypes.some((one) => one === type)

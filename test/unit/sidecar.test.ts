@@ -10,6 +10,7 @@ import type { Host } from '../../registry/records.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
 import { chooseAddress } from '../../sidecar/addresses.ts'
 import { claimHost } from '../../sidecar/claim.ts'
+import { readCollection } from '../../sidecar/http/collections.ts'
 import { containerRecord } from '../../sidecar/inventory.ts'
 import { imageBaseName, serviceMetadata } from '../../sidecar/metadata.ts'
 import { Prober } from '../../sidecar/prober.ts'
@@ -410,6 +411,8 @@ t.test('what iscsi-ls prints', async (t) => {
   ])
   const twice = 'Target:a Portal:1,1\nLun:1    Type:DIRECT_ACCESS (Size:1G)\n'
   t.strictSame(parseListing(twice + twice), [{ iqn: 'a', disks: [{ lun: 1, size: 1 << 30 }] }], 'two portals')
+  const cut = parseListing(`${twice}Target:a Portal:2,1\n`)
+  t.equal(cut[0]?.disks.length, 1, 'the second portal was not listed to its end')
   t.strictSame(parseListing('rubbish\n\nLun:x'), [])
   const chap =
     'list_luns: iscsi_connect failed. Failed to log in to target. Status: Authentication failure(513)\n'
@@ -601,6 +604,17 @@ t.test('readiness names what is missing', async (t) => {
     /behind by 9 s/,
   ])
   t.match(missingParts({ ...standing, refused: new Map([['k', 'bad']]) }), [/k cannot be written: bad/])
+})
+
+t.test('a collection is served with what cannot be read', async (t) => {
+  const store = new MemoryStore()
+  await store.apply([
+    { kind: 'put', key: 'hosts/h1', value: encode('hosts', host), guard: 'absent' },
+    { kind: 'put', key: 'hosts/h2', value: 'oops', guard: 'absent' },
+  ])
+  const { records, unreadable } = await readCollection(store, 'hosts')
+  t.strictSame(records, [{ key: 'hosts/h1', record: host }])
+  t.match(unreadable, [{ key: 'hosts/h2', reason: /holds no JSON/ }])
 })
 
 t.test('settings come as variables and as flags', async (t) => {
