@@ -98,7 +98,12 @@ export class Engine {
   async ensure(spec: ContainerSpec): Promise<string> {
     const found = await this.find(spec.name)
     if (found) {
-      const mine = (await this.#ours(spec, found)) && sameEnvironment(spec, found)
+      if (!isOurs(spec, found))
+        throw new Failure(
+          'in-use',
+          `a container named ${spec.name} exists that this volume did not make: rename or remove it`,
+        )
+      const mine = sameEnvironment(spec, found)
       if (mine && found.State.Running) return found.Id
       if (mine) {
         await this.#start(spec.name, found.Id)
@@ -111,11 +116,13 @@ export class Engine {
     return id
   }
 
-  /** Ends and removes the container, giving it its own stop timeout. Gone already is fine. */
+  /**
+   * Ends and removes the container, giving it its own stop timeout. Gone already is fine, and so is another's of that
+   * name: it is not ours to remove.
+   */
   async remove(spec: ContainerSpec, ms = patient): Promise<void> {
     const found = await this.find(spec.name)
-    if (!found) return
-    await this.#ours(spec, found)
+    if (!found || !isOurs(spec, found)) return
     const container = this.#docker.getContainer(found.Id)
     const gone = (error: unknown) => {
       if (!isFailure(error, 'not-found')) throw error
@@ -233,14 +240,6 @@ export class Engine {
     })
   }
 
-  async #ours(spec: ContainerSpec, found: Inspected): Promise<true> {
-    if (found.Config.Labels?.[uuidLabel] === spec.body.Labels?.[uuidLabel]) return true
-    throw new Failure(
-      'in-use',
-      `a container named ${spec.name} exists that this volume did not make: rename or remove it`,
-    )
-  }
-
   async #collect(stream: NodeJS.ReadableStream): Promise<string> {
     const text = new PassThrough()
     const chunks: Buffer[] = []
@@ -250,6 +249,9 @@ export class Engine {
     return Buffer.concat(chunks).toString('utf8')
   }
 }
+
+const isOurs = (spec: ContainerSpec, found: Inspected): boolean =>
+  found.Config.Labels?.[uuidLabel] === spec.body.Labels?.[uuidLabel]
 
 /** The create body's environment decides: a new portal, epoch or host means a new container, a new label does not. */
 const sameEnvironment = (spec: ContainerSpec, found: Inspected): boolean =>

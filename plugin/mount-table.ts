@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** One line of /proc/self/mountinfo (proc_pid_mountinfo(5)), paths decoded. */
@@ -36,20 +36,15 @@ export const pluginId = (mounts: MountLine[], propagatedMount: string): string |
 }
 
 /**
- * Whether an initiator serves this mount now. Three things must hold: the mount is in our table; the initiator's
- * status file says "mounted"; and the initiator still holds its lock on that file, which the kernel drops when the
- * process dies, however it dies. The mount alone proves nothing: it stays in the table when its initiator is gone,
- * and then answers every read with EIO. None of it asks the Engine, which serves no API while it restores containers.
+ * Whether an initiator serves this mount now: the mount is in our table, and its initiator holds the lock on its
+ * status file, which it makes after the mount and which the kernel unlocks when the process dies, however it dies.
+ * The mount alone proves nothing: it stays in the table when its initiator is gone, and then answers every read with
+ * EIO. None of it asks the Engine, which serves no API while it restores containers.
  */
 export const isServed = async (folder: string, volume: string): Promise<boolean> => {
+  if (!(await isLocked(statusFile(folder, volume)))) return false
   const point = join(folder, volume)
-  if (!(await readMounts()).some(({ mountPoint }) => mountPoint === point)) return false
-  const status = statusFile(folder, volume)
-  const text = await readFile(status, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return ''
-    throw error
-  })
-  return text.trim() === 'mounted' && (await isLocked(status))
+  return (await readMounts()).some(({ mountPoint }) => mountPoint === point)
 }
 
 export const statusFile = (folder: string, volume: string): string => join(folder, `${volume}.status`)
@@ -57,12 +52,20 @@ export const statusFile = (folder: string, volume: string): string => join(folde
 /** flock(1) ends with this status when the lock is held by another process. */
 const held = 75
 
-const isLocked = (file: string): Promise<boolean> =>
-  new Promise((resolve, reject) => {
-    const child = spawn(
-      'flock',
-      ['--nonblock', '--shared', '--conflict-exit-code', String(held), file, 'true'],
-      { stdio: 'ignore' },
-    )
-    child.once('error', reject).once('exit', (code) => resolve(code === held))
+/** The file is opened here and not by flock(1), which would make it. */
+const isLocked = async (path: string): Promise<boolean> => {
+  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return undefined
   })
+  if (!file) return false
+  try {
+    return await new Promise<boolean>((resolve, reject) => {
+      const args = ['--nonblock', '--shared', '--conflict-exit-code', String(held), '3']
+      const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'ignore', file.fd] })
+      child.once('error', reject).once('exit', (code) => resolve(code === held))
+    })
+  } finally {
+    await file.close()
+  }
+}
