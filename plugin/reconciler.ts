@@ -66,8 +66,7 @@ export class Reconciler {
       const ours = new Set(
         volumes.filter(({ placement }) => placement.host === this.#host).map(({ name }) => name),
       )
-      for (const { volume } of this.#volumes.all())
-        if (volume.placement.host === this.#host) ours.add(volume.name)
+      for (const name of this.#volumes.here()) ours.add(name)
       const results = await Promise.all([...ours].map((name) => this.#converge(name)))
       if (unreadable.length > 0)
         this.#log.warn({ keys: unreadable }, 'records that this version cannot read are left alone')

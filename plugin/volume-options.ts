@@ -4,9 +4,10 @@ import { fileSystems, type Volume } from '../registry/records.ts'
 
 /**
  * Names are checked here because the Engine does not check a driver's names on Linux: a name becomes a folder, a
- * container's name and part of an IQN. The Engine's own names for unnamed volumes have 64 characters.
+ * container's name and part of an IQN. Two characters at least, as Docker's client takes the
+ * x of `-v x:/d` for a drive's letter and gives the container another volume. The Engine's own names for unnamed volumes have 64 characters.
  */
-const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$/
+const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/
 
 /** Throws `invalid` with a sentence that says what a name may be. */
 export const checkName = (name: string): string => {
@@ -14,7 +15,7 @@ export const checkName = (name: string): string => {
   const shown = name === '' ? 'the empty name' : `"${name.length > 70 ? `${name.slice(0, 67)}...` : name}"`
   throw new Failure(
     'invalid',
-    `${shown} cannot name a volume: a name has 1 to 64 letters, digits, "_", "." or "-" and begins with a letter or a digit`,
+    `${shown} cannot name a volume: a name has 2 to 64 letters, digits, "_", "." or "-" and begins with a letter or a digit`,
   )
 }
 

@@ -107,12 +107,21 @@ export class Volumes {
     })
   }
 
+  /** As the Engine is to see it: a create that failed and is still being undone is no volume. */
   find(name: string): LocalVolume | undefined {
-    return this.#parts.local.get(name)
+    const known = this.#parts.local.get(name)
+    return known && isVolume(known) ? known : undefined
   }
 
   all(): LocalVolume[] {
-    return this.#parts.local.all()
+    return this.#parts.local.all().filter(isVolume)
+  }
+
+  /** Names of all that this host has something of, also what is being undone. */
+  here(): string[] {
+    return this.#parts.local
+      .all()
+      .flatMap(({ volume }) => (volume.placement.host === this.#parts.host ? [volume.name] : []))
   }
 
   mountpoint(name: string): string {
@@ -174,10 +183,22 @@ export class Volumes {
       await records.claim(volume)
       return { volume, fresh: true }
     } catch (error) {
+      if (isFailure(error, 'unavailable')) return this.#abandon(volume, error)
       const stored = isFailure(error, 'conflict') ? await records.read(name) : undefined
       if (stored?.placement.host === host) return { volume: stored, fresh: false }
       throw error
     }
+  }
+
+  /** The store may still do what it did not confirm: the claim is taken back as soon as it answers. */
+  async #abandon(volume: Volume, cause: unknown): Promise<never> {
+    await this.#parts.local.put({ volume: { ...volume, wanted: 'absent' }, references: {} })
+    this.#parts.changed()
+    throw new Failure(
+      'unavailable',
+      `volume ${volume.name} is not made, as its name could not be claimed: repeat when this is over`,
+      cause,
+    )
   }
 
   #checkCreated(volume: Volume, spec: Volume['spec']): void {
@@ -350,3 +371,6 @@ export class Volumes {
     return Promise.race([working, late]).finally(() => done.abort())
   }
 }
+
+const isVolume = ({ volume, target }: LocalVolume): boolean =>
+  volume.wanted === 'present' || target !== undefined

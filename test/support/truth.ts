@@ -92,7 +92,10 @@ const readRegistry = async ({ etcdctl, host }: Sides, prefix: string) => {
   const records = new Map<string, Record<string, unknown>>()
   for (let at = 0; at + 1 < printed.length; at += 2) {
     const key = printed[at]?.slice(prefix.length + 1) ?? ''
-    const mine = key === `hosts/${host}` || key.startsWith(`inventory/${host}/`) || key.endsWith(`/${host}`)
+    const mine =
+      key === `hosts/${host}` ||
+      key.startsWith(`inventory/${host}/`) ||
+      (key.startsWith('vsms/') && key.endsWith(`/${host}`))
     const myService = key.startsWith('services/') && key.split('/')[2]?.startsWith(`${host}:`)
     if (mine || myService) records.set(key, JSON.parse(printed[at + 1] ?? ''))
   }

@@ -43,13 +43,13 @@ const entry = (name = 'v'): LocalVolume => ({
 })
 
 t.test('a bad name is refused with a sentence that says what a name may be', async (t) => {
-  for (const name of ['', 'a/../b', '-x', 'x'.repeat(300), 'größe', 'a b', '.', '..', 'a\n', '../x'])
+  for (const name of ['', 'a/../b', '-x', 'x'.repeat(300), 'größe', 'a b', '.', '..', 'a\n', '../x', 'x'])
     t.throws(
       () => checkName(name),
-      { message: /cannot name a volume: a name has 1 to 64 letters/ },
+      { message: /cannot name a volume: a name has 2 to 64 letters/ },
       JSON.stringify(name.slice(0, 20)),
     )
-  for (const name of ['a', 'A-1_b.c', '0', 'x'.repeat(64)]) t.equal(checkName(name), name)
+  for (const name of ['ab', 'A-1_b.c', '00', 'x'.repeat(64)]) t.equal(checkName(name), name)
 })
 
 t.test('sizes', async (t) => {

@@ -1,0 +1,75 @@
+import t from 'tap'
+import { PluginHost } from '../support/plugin-host.ts'
+
+/** What happens to a running container on a volume when something under it ends. Authz is on throughout. */
+const host = await PluginHost.start(t, { authz: true })
+const { docker } = host.engine
+const empty = await host.traces()
+
+/** Counts up on the volume, each number synced before it is said; begins where the last one on disk was. */
+const counter = `n=$(cat /d/n 2>/dev/null || echo 0); echo "began at $n"
+  while :; do n=$((n + 1)); echo $n >/d/new; sync /d/new; mv /d/new /d/n; sync /d; echo $n; sleep 0.02; done`
+await docker('volume', 'create', '-d', 'openebs', '-o', 'size=64M', 'count')
+await host.service('counter', 'count:/d', counter)
+
+/** The last number that the container said was on disk. */
+const said = async (): Promise<number> => {
+  const lines = (await docker('logs', '--tail', '3', 'counter')).trim().split('\n')
+  return Number(lines.findLast((line) => /^\d+$/.test(line)) ?? 0)
+}
+const begins = async (): Promise<number[]> =>
+  [...(await docker('logs', 'counter')).matchAll(/began at (\d+)/g)].map((match) => Number(match[1]))
+const goesOn = async (): Promise<void> => {
+  const from = await said()
+  await host.until('the container counts on', async () => (await said()) > from + 5)
+}
+
+await goesOn()
+
+for (const how of ['TERM', 'KILL', 'crash'] as const)
+  t.test(
+    `${{ TERM: 'a clean restart of the daemon', KILL: 'SIGKILL of dockerd', crash: 'death of the host' }[how]}: the container gets its data back by itself`,
+    async (t) => {
+      const acknowledged = await said()
+      const began = (await begins()).length
+      await host.restart(how)
+      await host.until('the container runs again', async () => (await begins()).length > began)
+      const last = (await begins()).at(-1) ?? 0
+      t.ok(last >= acknowledged, `it finds ${last}, and had been told that ${acknowledged} was on disk`)
+      await goesOn()
+      t.match(await docker('volume', 'inspect', '-f', '{{.Status.phase}}', 'count'), /ready/)
+    },
+  )
+
+t.test('SIGKILL of the plugin: the container does not notice, and calls go on', async (t) => {
+  const began = (await begins()).length
+  const before = await host.processes('/app/plugin/main.ts')
+  t.not(before.length, 0, 'the plugin runs')
+  await host.engine.exec('kill', '-KILL', ...before)
+  await goesOn()
+  t.equal((await begins()).length, began, 'the container was not restarted')
+  await host.until('the plugin is back', async () =>
+    (await host.processes('/app/plugin/main.ts')).some((pid) => !before.includes(pid)),
+  )
+  await host.until(
+    'and serves',
+    async () =>
+      (await host.engine.tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'next')).code === 0,
+  )
+  await docker('volume', 'rm', 'next')
+})
+
+t.test('SIGKILL of the target: writes stall and go on, nothing is lost', async (t) => {
+  const began = (await begins()).length
+  const [pid] = await host.processes('^tgtd')
+  t.ok(pid)
+  await host.engine.exec('kill', '-KILL', pid ?? '')
+  await goesOn()
+  t.equal((await begins()).length, began, 'the container was not restarted')
+})
+
+t.test('after all of it the volume is removed without a trace', async (t) => {
+  await docker('rm', '-f', 'counter')
+  await docker('volume', 'rm', 'count')
+  t.strictSame(await host.traces(), empty)
+})

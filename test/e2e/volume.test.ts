@@ -1,0 +1,250 @@
+import { stat, symlink } from 'node:fs/promises'
+import http from 'node:http'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { PluginHost, vsmImage } from '../support/plugin-host.ts'
+import { differences } from '../support/truth.ts'
+
+/**
+ * The managed plugin in a real Engine, with authz on, the sidecar beside it, and a real etcd: what a user sees, by
+ * docker and etcdctl alone.
+ */
+const host = await PluginHost.start(t, { authz: true, settings: { OPENEBS_PORTS: '23260-23264' } })
+await host.startSidecar()
+const { docker, tryDocker } = host.engine
+const before = await host.traces()
+const create = (name: string, ...options: string[]) =>
+  docker('volume', 'create', '-d', 'openebs', ...options.flatMap((option) => ['-o', option]), name)
+
+/** A test that leaves nothing on the host, which is part of it. */
+const scenario = (name: string, run: (t: Test) => Promise<void>) =>
+  t.test(name, async (t) => {
+    t.teardown(() => host.tidy())
+    await run(t)
+    t.strictSame(await host.traces(), before, 'nothing is left of it')
+  })
+
+scenario('what one container writes another reads, after the first is gone', async (t) => {
+  await create('data', 'size=64M')
+  const written = await host.shell(
+    ['data:/d'],
+    'dd if=/dev/urandom of=/d/f bs=1k count=512 2>/dev/null; sync /d/f; cksum /d/f',
+  )
+  t.equal(await host.shell(['data:/d'], 'cksum /d/f'), written)
+  const [volume] = JSON.parse(await docker('volume', 'inspect', 'data'))
+  t.match(volume, {
+    Driver: 'openebs:latest',
+    Scope: 'global',
+    Status: {
+      phase: 'ready',
+      host: 'h1',
+      size: 64 * 2 ** 20,
+      fs: 'ext4',
+      vsm: 'vsm-data',
+      epoch: 1,
+      uses: 0,
+    },
+  })
+  t.match(
+    volume.Status.portal,
+    /^172\.\d+\.\d+\.\d+:2326[0-4]$/,
+    'bound to the bridge: only this host reaches it',
+  )
+  t.match(
+    await host.engine.net('iscsi-ls', '-s', `iscsi://${volume.Status.portal}/`),
+    /Target:iqn\.2016-09\.com\.openebs:data[\s\S]*Lun:1/,
+  )
+  const file = await stat(join(host.root, 'data', 'data.img'))
+  t.equal(file.size, 64 * 2 ** 20)
+
+  t.comment('target and initiator are removed: the next use makes them anew')
+  await docker('rm', '-f', 'vsm-data', 'initiator-data')
+  t.equal(await host.shell(['data:/d'], 'cksum /d/f'), written, 'through a new target and a new initiator')
+  await docker('volume', 'rm', 'data')
+  t.notOk(await stat(join(host.root, 'data')).catch(() => undefined), 'rm removes the data')
+})
+
+scenario('two containers share a volume; docker cp does not detach it', async (t) => {
+  await create('shared', 'size=64M')
+  const loop = 'echo $$ >/d/pid; while :; do date >>/d/log; sync /d/log; sleep 0.2; done'
+  await host.service('one', 'shared:/d', loop)
+  t.match(await host.shell(['shared:/d'], 'cat /d/pid'), /^\d+$/)
+  for (let n = 0; n < 3; n++) await docker('cp', 'one:/d/pid', join(host.engine.folder, `pid-${n}`))
+  const size = async () =>
+    Number(await docker('exec', 'one', 'wc', '-c', '/d/log').then((text) => text.split(' ')[0]))
+  const then = await size()
+  await host.until('the container writes on', async () => (await size()) > then)
+  const refused = await tryDocker('volume', 'rm', 'shared')
+  t.match(refused, { code: 1, stderr: /volume is in use/ })
+  const [{ Status }] = JSON.parse(await docker('volume', 'inspect', 'shared'))
+  t.equal(Status.uses, 1, 'the copies are counted off again')
+  await docker('rm', '-f', 'one')
+  await host.until('the volume is idle', async () =>
+    (await host.etcdctl('get', '/openebs/v1/attachments/shared')).includes('"idle"'),
+  )
+  await docker('volume', 'rm', 'shared')
+})
+
+scenario('xfs, sizes with units, and volumes without a name', async (t) => {
+  await create('xfs', 'fs=xfs', 'size=0.3G')
+  t.match(await host.shell(['xfs:/d'], 'grep " /d " /proc/mounts'), / \/d xfs rw/)
+  await docker('volume', 'rm', 'xfs')
+  const unnamed = (await docker('volume', 'create', '-d', 'openebs', '-o', 'size=16M')).trim()
+  t.match(unnamed, /^[0-9a-f]{64}$/)
+  t.equal(await host.shell([`${unnamed}:/d`], 'echo 1 >/d/f; cat /d/f'), '1')
+  await docker('volume', 'rm', unnamed)
+})
+
+scenario('the registry equals what docker says', async (t) => {
+  await create('seen', 'size=64M')
+  await host.service('user', 'seen:/d', 'while :; do sleep 1; done')
+  const sides = {
+    docker,
+    etcdctl: (...args: string[]) => host.etcd.ctl(...args),
+    host: host.name,
+    address: await host.engine.address(),
+  }
+  let found: string[] = []
+  await host
+    .until('registry and host agree', async () => {
+      found = await differences(sides)
+      return found.length === 0
+    })
+    .catch(() => undefined)
+  t.strictSame(found, [])
+  const keys = await host.keys()
+  for (const key of [
+    'hosts/h1',
+    'alive/h1',
+    'volumes/seen',
+    'targets/h1/seen',
+    'attachments/seen',
+    'vsms/seen/h1',
+  ])
+    t.ok(keys.includes(key), key)
+  t.match(JSON.parse((await host.etcdctl('get', '--print-value-only', '/openebs/v1/vsms/seen/h1')) || '{}'), {
+    vsm: 'seen',
+    volume: 'seen',
+    targets: [{ iqn: 'iqn.2016-09.com.openebs:seen', luns: [{ lun: 1, size: 64 * 2 ** 20 }] }],
+  })
+  await docker('rm', '-f', 'user')
+  await docker('volume', 'rm', 'seen')
+})
+
+scenario('authz keeps an audit trail of what happens to storage containers', async (t) => {
+  await create('watched', 'size=16M')
+  await docker('kill', 'vsm-watched')
+  await docker('volume', 'rm', 'watched')
+  const trail = async () =>
+    (await host.etcdctl('get', '--prefix', '/openebs/v1/audit/h1/', '--print-value-only'))
+      .split('\n')
+      .filter((line) => line.includes('watched'))
+      .map((line) => JSON.parse(line))
+  await host.until('the removal stands in the trail', async () =>
+    (await trail()).some(({ action, subject }) => action === 'remove' && subject.role === 'target'),
+  )
+  const actions = (await trail())
+    .filter(({ subject }) => subject.role === 'target')
+    .map(({ action }) => action)
+  t.match(actions.join(' '), /^create start .*kill.* remove$/)
+  for (const entry of await trail())
+    t.match(entry, { host: 'h1', verdict: 'allow', subject: { volume: 'watched' } })
+})
+
+scenario('bad input gets a sentence, and leaves nothing half made', async (t) => {
+  const asked = async (body: object) => {
+    const path = join(host.engine.folder, 'docker.sock')
+    const { promise, resolve, reject } = Promise.withResolvers<{ status: number; message: string }>()
+    const headers = { 'content-type': 'application/json' }
+    http
+      .request({ socketPath: path, path: '/volumes/create', method: 'POST', headers }, (response) => {
+        let text = ''
+        response.on('data', (chunk) => (text += chunk))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, message: JSON.parse(text).message }),
+        )
+      })
+      .once('error', reject)
+      .end(JSON.stringify({ Driver: 'openebs', ...body }))
+    return promise
+  }
+  for (const Name of ['a/../b', '-x', 'x'.repeat(300), 'größe', 'a b'])
+    t.match(
+      await asked({ Name }),
+      { status: 500, message: /cannot name a volume: a name has 2 to 64 letters/ },
+      Name.slice(0, 10),
+    )
+  const options: [Record<string, string>, RegExp][] = [
+    [{ size: '0' }, /size=0 is out of range/],
+    [{ size: '-1' }, /size=-1 is no size: expected a number with a unit/],
+    [{ size: '1Q' }, /size=1Q is no size/],
+    [{ size: '1e99' }, /size=1e99 is no size/],
+    [{ size: '15T' }, /size 16492674416640 does not fit: the disk has \d+ bytes free/],
+    [{ fs: 'ntfs' }, /fs=ntfs is not known: expected ext4 or xfs/],
+    [{ colour: 'blue' }, /unknown option "colour": known options are size, fs/],
+  ]
+  for (const [DriverOpts, message] of options)
+    t.match(await asked({ Name: 'bad', DriverOpts }), { message }, JSON.stringify(DriverOpts))
+
+  const foreign = await docker('create', '--name', 'vsm-taken', vsmImage, 'true')
+  t.match(await asked({ Name: 'taken' }), {
+    message: /a container named vsm-taken exists that this volume did not make/,
+  })
+  t.equal(await docker('ps', '-aq', '--no-trunc', '--filter', 'name=vsm-taken'), foreign, 'it is not touched')
+  await docker('rm', 'vsm-taken')
+})
+
+scenario('the same volume created at once is made once; ports that are all taken are said', async (t) => {
+  await Promise.all([1, 2, 3, 4].map(() => create('twice', 'size=16M')))
+  t.equal((await docker('ps', '-q', '--filter', 'name=vsm-')).trim().split('\n').length, 1)
+  const names = ['p1', 'p2', 'p3', 'p4']
+  await Promise.all(names.map((name) => create(name, 'size=16M')))
+  const refused = await tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'p5')
+  t.match(refused, {
+    code: 1,
+    stderr: /no free port for a portal on [\d.]+ from 23260 to 23264: remove volumes or widen OPENEBS_PORTS/,
+  })
+  await Promise.all(['twice', ...names].map((name) => docker('volume', 'rm', name)))
+})
+
+scenario('etcd away: a create says so and leaves nothing, a known volume is mounted as ever', async (t) => {
+  await create('known', 'size=16M')
+  await host.shell(['known:/d'], 'echo before >/d/f')
+  host.etcd.member.pause()
+  const refused = await tryDocker('volume', 'create', '-d', 'openebs', 'unlucky')
+  t.match(refused, { code: 1, stderr: /volume unlucky is not made.*etcd at [\d.:]+ does not answer/ })
+  t.equal(await host.shell(['known:/d'], 'cat /d/f'), 'before')
+  t.match(await docker('volume', 'ls', '-q'), /known/)
+  host.etcd.member.resume()
+  await host.until(
+    'volumes can be made again',
+    async () => (await tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'lucky')).code === 0,
+  )
+  t.strictSame((await host.keys('volumes/')).sort(), ['volumes/known', 'volumes/lucky'])
+  await docker('volume', 'rm', 'known', 'lucky')
+})
+
+scenario('an empty body, as the Engine sends after a crash, changes nothing', async (t) => {
+  const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
+  // a socket's path must be short
+  const socket = join(host.engine.folder, 'plugin.sock')
+  await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
+  const call = async (path: string, body = '') => {
+    const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
+    http
+      .request({ socketPath: socket, path, method: 'POST' }, (response) => {
+        let text = ''
+        response.on('data', (chunk) => (text += chunk))
+        response.on('end', () => resolve(JSON.parse(text)))
+      })
+      .once('error', reject)
+      .end(body)
+    return promise
+  }
+  for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
+    t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
+  t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })
+  t.match(await call('/AuthZPlugin.AuthZReq', '{}'), { Allow: false, Msg: /without its method or path/ })
+  t.match(await call('/VolumeDriver.Capabilities'), { Capabilities: { Scope: 'global' } })
+  t.match(await call('/VolumeDriver.Get', '{"Name":"never"}'), { Err: /no volume never/ })
+})

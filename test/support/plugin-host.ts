@@ -1,0 +1,233 @@
+import { execFile } from 'node:child_process'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import manifest from '../../package.json' with { type: 'json' }
+import { until } from '../../process/backoff.ts'
+import { EngineHost } from './engine-host.ts'
+import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
+
+const run = promisify(execFile)
+const template = join(import.meta.dirname, 'template.sh')
+
+/** This machine's address on the network of test hosts (engine.sh). */
+const machine = '198.19.0.1'
+export const vsmImage = `openebs/vsm:${manifest.version}`
+export const sidecarImage = `openebs/registrator-sidecar:${manifest.version}`
+
+export interface HostOptions {
+  settings?: Record<string, string>
+  authz?: boolean
+}
+
+/**
+ * A real Engine as a host of its own with the managed plugin of this clone, beside a real etcd of this machine: what
+ * `make up` leaves, but apart from any daemon of the user. It ends with the test.
+ */
+export class PluginHost {
+  readonly name = 'h1'
+  readonly engine: EngineHost
+  readonly etcd: EtcdCluster
+  #daemon: object = {}
+
+  private constructor(engine: EngineHost, etcd: EtcdCluster) {
+    this.engine = engine
+    this.etcd = etcd
+  }
+
+  /** `settings` of the plugin, such as OPENEBS_PORTS. With `authz` the Engine asks the plugin about every call. */
+  static async start(t: Teardown, options: HostOptions = {}): Promise<PluginHost> {
+    // tap runs no teardown after an error outside of a test: what was started until then ends here
+    const started: (() => unknown)[] = []
+    const endAll = async () => {
+      for (const end of started.splice(0).reverse()) await end()
+    }
+    t.teardown(endAll)
+    try {
+      return await PluginHost.#start({ teardown: (end) => started.push(end) }, options)
+    } catch (error) {
+      await endAll()
+      throw error
+    }
+  }
+
+  static async #start(t: Teardown, { settings = {}, authz = false }: HostOptions): Promise<PluginHost> {
+    const data = (await run('sh', [template], { maxBuffer: 1 << 26 })).stdout.trim()
+    const engine = await EngineHost.prepare(t, { data })
+    await engine.start()
+    const etcd = await startEtcd(t, { listen: machine })
+    const host = new PluginHost(engine, etcd)
+    const all = {
+      OPENEBS_STORE: etcd.uri,
+      OPENEBS_HOST: host.name,
+      OPENEBS_ROOT: host.root,
+      'docker.source': engine.folder,
+      ...settings,
+    }
+    await engine.docker(
+      'plugin',
+      'set',
+      'openebs',
+      ...Object.entries(all).map(([name, value]) => `${name}=${value}`),
+    )
+    await engine.docker('plugin', 'enable', 'openebs')
+    if (authz) await host.authorize()
+    return host
+  }
+
+  /** Folder of this host that holds a folder per volume. */
+  get root(): string {
+    return join(this.engine.folder, 'openebs')
+  }
+
+  /** Has the Engine ask the plugin about every call, as an operator would: daemon.json and SIGHUP. */
+  async authorize(): Promise<void> {
+    this.#daemon = { 'authorization-plugins': ['openebs'] }
+    await writeFile(join(this.engine.folder, 'daemon.json'), JSON.stringify(this.#daemon))
+    await this.engine.exec(
+      'kill',
+      '-HUP',
+      (await readFile(join(this.engine.folder, 'docker.pid'), 'utf8')).trim(),
+    )
+    // neither `docker info` nor the log tell whether a reload took it up: only what the plugin sees does
+    await this.until('the Engine asks the plugin', async () => {
+      await this.engine.docker(
+        'create',
+        '--name',
+        'authz-probe',
+        '--label',
+        'openebs.role=initiator',
+        vsmImage,
+      )
+      await this.engine.docker('rm', 'authz-probe')
+      return (await this.keys('audit/')).length > 0
+    })
+  }
+
+  /** Ends dockerd and starts it again; `crash` ends the whole host first. */
+  async restart(how: 'TERM' | 'KILL' | 'crash'): Promise<void> {
+    if (how === 'crash') await this.engine.crash()
+    else await this.engine.halt(how)
+    await this.engine.start(this.#daemon)
+  }
+
+  /** The sidecar as a container, as `make up` starts it. */
+  async startSidecar(): Promise<void> {
+    await this.engine.docker(
+      ...[
+        'run',
+        '-d',
+        '--name',
+        'openebs-registrator',
+        '--label',
+        'openebs.role=registrator',
+        '--network',
+        'host',
+      ],
+      ...['--restart', 'always', '--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL'],
+      ...[
+        '--mount',
+        `type=bind,source=${this.engine.folder},target=/run/docker-host,readonly,bind-nonrecursive`,
+      ],
+      ...['-e', 'DOCKER_HOST=unix:///run/docker-host/docker.sock', '-e', `OPENEBS_STORE=${this.etcd.uri}`],
+      ...['-e', `OPENEBS_HOST=${this.name}`, '-e', 'OPENEBS_LISTEN=127.0.0.1:9273', sidecarImage],
+    )
+  }
+
+  /** Runs a shell script in a new container with volumes, as `-v` takes them; prints what it printed. */
+  async shell(volumes: readonly string[], script: string): Promise<string> {
+    const mounts = volumes.flatMap((volume) => ['-v', volume])
+    return (
+      await this.engine.docker(
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        ...mounts,
+        '--entrypoint',
+        'sh',
+        sidecarImage,
+        '-euc',
+        script,
+      )
+    ).trim()
+  }
+
+  /** A container that runs on and on, restarted always; gives its name. */
+  async service(name: string, volume: string, script: string): Promise<string> {
+    const args = [
+      'run',
+      '-d',
+      '--name',
+      name,
+      '--restart',
+      'always',
+      '--network',
+      'none',
+      '--stop-timeout',
+      '2',
+      '-v',
+      volume,
+    ]
+    await this.engine.docker(...args, '--entrypoint', 'sh', sidecarImage, '-euc', script)
+    return name
+  }
+
+  async etcdctl(...args: string[]): Promise<string> {
+    return (await this.etcd.ctl(...args)).trim()
+  }
+
+  /** Keys of the registry below a prefix, without /openebs/v1/. */
+  async keys(prefix = ''): Promise<string[]> {
+    const text = await this.etcdctl('get', '--prefix', `/openebs/v1/${prefix}`, '--keys-only')
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => line.slice('/openebs/v1/'.length))
+  }
+
+  /** Everything on the host that a volume could have left behind, for comparing with what was there before. */
+  async traces(): Promise<string[]> {
+    const containers = (await this.engine.docker('ps', '-a', '--format', '{{.Names}}')).split('\n')
+    const volumes = (await this.engine.docker('volume', 'ls', '-q')).split('\n')
+    const folders = await readdir(this.root).catch(() => [])
+    const mounts = (await this.engine.exec('cat', '/proc/self/mountinfo'))
+      .split('\n')
+      .filter((line) => line.includes('/propagated-mount/mounts/'))
+    const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments)\//.test(key))
+    return [...containers, ...volumes, ...folders, ...mounts, ...keys].filter((line) => line !== '').sort()
+  }
+
+  /** Removes the containers and volumes of a test, also when it failed half-way. */
+  async tidy(): Promise<void> {
+    const { docker, tryDocker } = this.engine
+    const lines = (text: string) => text.split('\n').filter((line) => line !== '')
+    const ours = /^(vsm-|initiator-|openebs-)/
+    const containers = lines(await docker('ps', '-a', '--format', '{{.Names}}')).filter(
+      (name) => !ours.test(name),
+    )
+    if (containers.length > 0) await docker('rm', '-f', ...containers)
+    const volumes = lines(await docker('volume', 'ls', '-q'))
+    if (volumes.length > 0) await tryDocker('volume', 'rm', ...volumes)
+  }
+
+  /** Waits for a condition; when it does not come in time, the error says what was waited for and what the plugin said. */
+  async until(what: string, condition: () => Promise<boolean>, ms = 30_000): Promise<void> {
+    const held = await until(async () => ((await condition()) ? true : undefined), { ms, every: 100 })
+    if (!held) throw new Error(`not within ${ms / 1000} s: ${what}\n${await this.pluginLog()}`)
+  }
+
+  async pluginLog(): Promise<string> {
+    const { stdout } = await run('sh', [
+      '-c',
+      `grep plugin= '${this.engine.folder}/dockerd.log' | tail -n 15`,
+    ])
+    return stdout
+  }
+
+  /** Process numbers, in the host, of what runs a command line that matches. */
+  async processes(pattern: string): Promise<string[]> {
+    const listed = await this.engine.exec('sh', '-c', `pgrep -f '${pattern}' || true`)
+    return listed.split('\n').filter((line) => line !== '')
+  }
+}
