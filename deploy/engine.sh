@@ -42,11 +42,14 @@ arch={{.Architecture}}
 root={{.DockerRootDir}}
 driver={{.Driver}}
 security={{range .SecurityOptions}}{{.}} {{end}}
-errors={{range .ServerErrors}}{{.}} {{end}}' 2>&1) || { refusal=$asked; return 1; }
+errors={{range .ServerErrors}}{{.}} {{end}}' 2>&1) || true
   info=$asked
-  # An older client reports a daemon that it cannot reach as part of a good answer.
+  [ -z "$(told version)" ] || return 0
+  # A client that cannot reach the daemon says so within its answer, beside it, or both.
   refusal=$(told errors)
-  [ -n "$(told version)" ]
+  [ -n "$refusal" ] || refusal=$(echo "$asked" | grep -vE '^[a-z]*=' | head -n 1)
+  refusal=${refusal:-no answer within 10 s}
+  return 1
 }
 told() { echo "$info" | sed -n "s/^$1=//p"; }
 

@@ -25,7 +25,8 @@ assemble() {
   container=$(docker create --label openebs.role=image "$rootfs_image" true)
   docker export -o "$made/rootfs.tar" "$container"
   docker rm "$container"
-  tar -x -f "$made/rootfs.tar" -C "$folder/rootfs" --no-same-owner
+  # A plugin gets its /dev from the engine; only root could make the nodes.
+  tar -x -f "$made/rootfs.tar" -C "$folder/rootfs" --no-same-owner --exclude='dev/*'
   rm "$made/rootfs.tar"
   carried=$folder/rootfs/usr/share/openebs
   mkdir -p "$carried"

@@ -50,8 +50,8 @@ explain_silence() {
         "$(id -un)) and log in again" ;;
     *)
       if [ "$chosen" = named ]; then
-        obstacle "the Docker Engine at $endpoint, which DOCKER_HOST or the Docker context names, does not answer:" \
-          "$(first_line "$refusal"). Start it, or name another by DOCKER_HOST or docker context use"
+        obstacle "the Docker Engine at $endpoint, which DOCKER_HOST or the Docker context names, does not answer" \
+          "($(first_line "$refusal")): start it, or name another by DOCKER_HOST or docker context use"
       elif ! can_install && ! have dockerd; then
         obstacle 'no Docker Engine answers, and none can be installed from here: install one (Debian, Ubuntu: sudo apt-get' \
           'install docker.io; elsewhere docs.docker.com/engine/install)'

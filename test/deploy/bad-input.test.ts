@@ -80,7 +80,7 @@ t.test('a daemon that is named and cannot be reached', async (t) => {
   for (const script of ['up', 'demo', 'preflight']) {
     const { status, text, made } = await run(t, script, away)
     t.not(status, 0, script)
-    t.match(text, /Docker Engine at unix:\/\/\/nonexistent\/docker\.sock.*does not answer.*Start it/s, script)
+    t.match(text, /Docker Engine at unix:\/\/\/nonexistent\/docker\.sock.*does not answer.*start it/s, script)
     t.equal(made, undefined, `${script} made nothing`)
   }
   const { status, text } = await run(t, 'status', away)
