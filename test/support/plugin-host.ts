@@ -227,7 +227,12 @@ export class PluginHost {
 
   /** Process numbers, in the host, of what runs a command line that matches. */
   async processes(pattern: string): Promise<string[]> {
-    const listed = await this.engine.exec('sh', '-c', `pgrep -f '${pattern}' || true`)
+    const listed = await this.engine
+      .exec('pgrep', '-f', pattern)
+      .catch((error: { code?: number; stdout?: string }) => {
+        if (error.code !== 1) throw error
+        return '' // none
+      })
     return listed.split('\n').filter((line) => line !== '')
   }
 }
