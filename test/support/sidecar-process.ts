@@ -24,7 +24,9 @@ export class SidecarProcess {
     const [port] = await freePorts('127.0.0.1', 1)
     const listen = settings.OPENEBS_LISTEN ?? `127.0.0.1:${port}`
     const env = { PATH: process.env.PATH, OPENEBS_TTL: '5', ...settings, OPENEBS_LISTEN: listen }
-    const child = spawn(program, ['run'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    // setpriv: it must not outlive a test process that is killed
+    const args = ['--pdeathsig', 'KILL', program, 'run']
+    const child = spawn('setpriv', args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     const sidecar = new SidecarProcess(child, `http://${listen}`)
     t.teardown(() => sidecar.end('SIGKILL'))
     return sidecar
