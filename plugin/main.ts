@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { connectDocker } from '../docker/client.ts'
 import { parseEndpoint } from '../docker/endpoint.ts'
 import { explain } from '../process/failure.ts'
+import { KeyedLock } from '../process/keyed-lock.ts'
 import { aborted, runProcess } from '../process/lifecycle.ts'
 import { listen } from '../process/listener.ts'
 import { createLog, type Log } from '../process/log.ts'
@@ -17,6 +18,7 @@ import type { Store } from '../registry/store.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
 import { createApp } from './app.ts'
 import { Authz, type Witnessed } from './authz.ts'
+import { Convergence } from './convergence.ts'
 import { Engine } from './engine.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
@@ -28,6 +30,7 @@ import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
 import { VolumeDriver } from './volume-driver.ts'
 import { VolumeRecords } from './volume-records.ts'
+import { type VolumeParts, VolumeSteps } from './volume-steps.ts'
 import { Volumes } from './volumes.ts'
 import { VsmImage } from './vsm-image.ts'
 
@@ -114,7 +117,7 @@ function wireVolumes(parts: {
   void serving.once
     .then(() => vsmImage.ensure())
     .catch((error: unknown) => log.warn({ reason: explain(error) }, 'no VSM image yet'))
-  const volumes = new Volumes({
+  const volumeParts: VolumeParts = {
     host,
     local,
     records,
@@ -124,9 +127,12 @@ function wireVolumes(parts: {
     log,
     image: () => vsmImage.ensure(),
     changed: () => reconciler.wake(),
-    restoring: () => !serving.yet,
-  })
-  const reconciler = new Reconciler({ volumes, records, engine, host, log })
+  }
+  const lock = new KeyedLock()
+  const steps = new VolumeSteps(volumeParts)
+  const volumes = new Volumes(volumeParts, steps, lock, () => !serving.yet)
+  const convergence = new Convergence(volumeParts, steps, lock)
+  const reconciler = new Reconciler({ convergence, records, engine, host, log })
   return { volumes, reconciler }
 }
 

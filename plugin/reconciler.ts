@@ -2,9 +2,9 @@ import { backoff, pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
+import type { Convergence } from './convergence.ts'
 import type { Engine } from './engine.ts'
 import type { VolumeRecords } from './volume-records.ts'
-import type { Volumes } from './volumes.ts'
 
 const resyncEvery = 60_000
 
@@ -13,7 +13,7 @@ const resyncEvery = 60_000
  * pass reads the intent, takes over what concerns other hosts, and has each volume of this host converge.
  */
 export class Reconciler {
-  readonly #volumes: Volumes
+  readonly #convergence: Convergence
   readonly #records: VolumeRecords
   readonly #engine: Engine
   readonly #host: string
@@ -21,8 +21,14 @@ export class Reconciler {
   readonly #wake = new Wake()
   #complaint = ''
 
-  constructor(parts: { volumes: Volumes; records: VolumeRecords; engine: Engine; host: string; log: Log }) {
-    this.#volumes = parts.volumes
+  constructor(parts: {
+    convergence: Convergence
+    records: VolumeRecords
+    engine: Engine
+    host: string
+    log: Log
+  }) {
+    this.#convergence = parts.convergence
     this.#records = parts.records
     this.#engine = parts.engine
     this.#host = parts.host
@@ -60,13 +66,13 @@ export class Reconciler {
   async #pass(): Promise<{ revision?: string; problems: string[] }> {
     try {
       const { volumes, unreadable, revision } = await this.#records.readAll()
-      await this.#volumes.follow(volumes)
+      await this.#convergence.follow(volumes)
       // not while the Engine restores containers: a volume's Mount would wait for the lock that this holds
       if (!(await this.#engine.answers())) return { revision, problems: ['the Docker Engine serves no API'] }
       const ours = new Set(
         volumes.filter(({ placement }) => placement.host === this.#host).map(({ name }) => name),
       )
-      for (const name of this.#volumes.here()) ours.add(name)
+      for (const name of this.#convergence.here()) ours.add(name)
       const results = await Promise.all([...ours].map((name) => this.#converge(name)))
       if (unreadable.length > 0)
         this.#log.warn({ keys: unreadable }, 'records that this version cannot read are left alone')
@@ -78,7 +84,7 @@ export class Reconciler {
 
   async #converge(name: string): Promise<string | undefined> {
     try {
-      await this.#volumes.converge(name)
+      await this.#convergence.converge(name)
       return undefined
     } catch (error) {
       return `volume ${name}: ${explain(error)}`

@@ -14,6 +14,10 @@ export const dropReference = (entry: LocalVolume, id: string): LocalVolume => {
   return { ...entry, references, ...(Object.keys(references).length === 0 ? stateOf(entry, 'idle') : {}) }
 }
 
+/** Drops all uses under this id. */
+export const forgetReference = (entry: LocalVolume, id: string): LocalVolume =>
+  dropReference({ ...entry, references: { ...entry.references, [id]: 1 } }, id)
+
 export const isReferenced = (entry: LocalVolume): boolean => Object.keys(entry.references).length > 0
 
 const stateOf = (entry: LocalVolume, state: 'claimed' | 'idle'): Pick<LocalVolume, 'attachment'> =>

@@ -1,0 +1,110 @@
+import { Failure } from '../process/failure.ts'
+import type { KeyedLock } from '../process/keyed-lock.ts'
+import type { Volume } from '../registry/records.ts'
+import type { LocalVolume } from './local-copy.ts'
+import { forgetReference, isReferenced } from './references.ts'
+import type { VolumeParts, VolumeSteps } from './volume-steps.ts'
+
+/**
+ * Brings this host in line with the records, whatever a crash cut short: a create that was claimed is finished, a
+ * removal that was marked is continued, what this host has is told to the store.
+ */
+export class Convergence {
+  readonly #parts: VolumeParts
+  readonly #steps: VolumeSteps
+  readonly #lock: KeyedLock
+  /** Uses that an earlier run of this process counted: their Unmount may never come. */
+  readonly #inherited: ReadonlyMap<string, ReadonlySet<string>>
+
+  /** The local copy must be loaded. */
+  constructor(parts: VolumeParts, steps: VolumeSteps, lock: KeyedLock) {
+    this.#parts = parts
+    this.#steps = steps
+    this.#lock = lock
+    this.#inherited = new Map(
+      parts.local.all().map(({ volume, references }) => [volume.name, new Set(Object.keys(references))]),
+    )
+  }
+
+  /** Names of all that this host has something of, also what is being undone. */
+  here(): string[] {
+    return this.#parts.local
+      .all()
+      .flatMap(({ volume }) => (volume.placement.host === this.#parts.host ? [volume.name] : []))
+  }
+
+  /** Brings one volume of this host to what its records want, and the store to what this host has. */
+  async converge(name: string): Promise<void> {
+    await this.#lock.hold(name, async () => {
+      const { local, records, host } = this.#parts
+      const stored = await records.read(name)
+      const known = local.get(name)
+      if (!known) {
+        if (stored?.placement.host === host) await this.#steps.adopt(stored)
+        return
+      }
+      const absent =
+        known.volume.wanted === 'absent' || (stored?.uuid === known.volume.uuid && stored.wanted === 'absent')
+      if (absent) return this.#continueRemoval(known)
+      if (!stored) {
+        this.#parts.log.warn(
+          { volume: name },
+          'the store has lost the record of this volume: it is served on, but not registered',
+        )
+        return
+      }
+      if (stored.uuid !== known.volume.uuid)
+        throw new Failure(
+          'conflict',
+          `volume ${name}: the store's record has uuid ${stored.uuid}, the data here ${known.volume.uuid}`,
+        )
+      if (!known.target) return this.#steps.provision(known.volume, { fresh: false })
+      await this.#dropStaleReferences(known)
+      await records.putTarget(await this.#steps.ensureTarget(name))
+      const { attachment } = this.#steps.ready(name)
+      if (attachment) await records.attach(attachment)
+    })
+  }
+
+  /** Takes over what the store says of volumes of other hosts. */
+  async follow(volumes: readonly Volume[]): Promise<void> {
+    const { local, host, log } = this.#parts
+    for (const volume of volumes) {
+      if (volume.placement.host === host) continue
+      const known = local.get(volume.name)
+      // the store was wiped, and the name made anew elsewhere: this host's data are not given up for that
+      if (known?.volume.placement.host === host) {
+        log.warn(
+          { volume: volume.name, on: volume.placement.host },
+          'a volume of this host stands in the store as one of another',
+        )
+        continue
+      }
+      if (JSON.stringify(known?.volume) !== JSON.stringify(volume))
+        await local.put({ volume, references: {} })
+    }
+    const names = new Set(volumes.map(({ name }) => name))
+    for (const { volume } of local.all())
+      if (volume.placement.host !== host && !names.has(volume.name)) await local.delete(volume.name)
+  }
+
+  async #continueRemoval(known: LocalVolume): Promise<void> {
+    if (isReferenced(known)) await this.#steps.forgetStaleReferences(known)
+    await this.#parts.local.put({ ...known, references: {}, volume: { ...known.volume, wanted: 'absent' } })
+    await this.#steps.finishRemoval(known.volume)
+  }
+
+  /** When the Engine was killed no Unmount comes: what an earlier run counted goes once no container runs on it. */
+  async #dropStaleReferences(known: LocalVolume): Promise<void> {
+    const { name } = known.volume
+    const inherited = this.#inherited.get(name)
+    const ids = Object.keys(known.references)
+    if (ids.length === 0 || !ids.every((id) => inherited?.has(id))) return
+    if ((await this.#parts.engine.users(name)).length > 0) return
+    await this.#steps.update(name, (entry) => ids.reduce(forgetReference, entry))
+    this.#parts.log.info(
+      { volume: name, ids },
+      'uses of an earlier run are dropped: no container runs on the volume',
+    )
+  }
+}

@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto'
+import { explain, Failure, isFailure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+import type { Target, Volume } from '../registry/records.ts'
+import type { Engine } from './engine.ts'
+import type { Initiators } from './initiators.ts'
+import type { LocalCopy, LocalVolume } from './local-copy.ts'
+import type { Targets } from './targets.ts'
+import type { VolumeRecords } from './volume-records.ts'
+
+export interface VolumeParts {
+  host: string
+  local: LocalCopy
+  records: VolumeRecords
+  targets: Targets
+  initiators: Initiators
+  engine: Engine
+  log: Log
+  /** Resolves when the Engine has the VSM image; asked anew each time. */
+  image: () => Promise<void>
+  /** Something stands in the local copy that the store does not have yet. */
+  changed: () => void
+}
+
+/** A volume of this host that can be mounted. */
+export type ReadyVolume = Omit<LocalVolume, 'target'> & {
+  target: Target
+  volume: Volume
+  attachment?: LocalVolume['attachment']
+}
+
+/**
+ * The steps of which the life of a volume on this host consists. Each can be repeated after a crash, by the Engine's
+ * call (volumes.ts) or at the next start (convergence.ts); both hold the volume's lock.
+ */
+export class VolumeSteps {
+  readonly #parts: VolumeParts
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts
+  }
+
+  /** Claims the name in the cluster. A claim of this host that a crash cut off from its local record is taken up. */
+  async claim(name: string, spec: Volume['spec']): Promise<{ volume: Volume; fresh: boolean }> {
+    const { records, host } = this.#parts
+    const created = new Date().toISOString()
+    const volume: Volume = { name, uuid: randomUUID(), spec, placement: { host }, wanted: 'present', created }
+    try {
+      await records.claim(volume)
+      return { volume, fresh: true }
+    } catch (error) {
+      if (isFailure(error, 'unavailable')) return this.#abandon(volume, error)
+      const stored = isFailure(error, 'conflict') ? await records.read(name) : undefined
+      if (stored?.placement.host === host) return { volume: stored, fresh: false }
+      throw error
+    }
+  }
+
+  /** The store may still do what it did not confirm: the claim is taken back as soon as it answers. */
+  async #abandon(volume: Volume, cause: unknown): Promise<never> {
+    await this.#parts.local.put({ volume: { ...volume, wanted: 'absent' }, references: {} })
+    this.#parts.changed()
+    throw new Failure(
+      'unavailable',
+      `volume ${volume.name} is not made, as its name could not be claimed: repeat when this is over`,
+      cause,
+    )
+  }
+
+  /** Only what this very call has claimed is undone when it fails: an older claim may have data, and is tried again. */
+  async provision(volume: Volume, { fresh }: { fresh: boolean }): Promise<void> {
+    const { local, targets } = this.#parts
+    try {
+      await this.#parts.image()
+      const target = await targets.provision(volume, this.#takenPorts())
+      await local.put({ volume, target, references: {} })
+      this.#parts.log.info(
+        { volume: volume.name, portal: target.portal, size: volume.spec.size },
+        'volume created',
+      )
+      this.#parts.changed()
+    } catch (error) {
+      if (fresh) await this.#undo(volume)
+      throw error
+    }
+  }
+
+  /** A create that failed leaves nothing: what cannot be removed now is marked here, and removed by `converge`. */
+  async #undo(volume: Volume): Promise<void> {
+    await this.#parts.local.put({ volume: { ...volume, wanted: 'absent' }, references: {} })
+    try {
+      await this.finishRemoval(volume)
+    } catch (error) {
+      this.#parts.log.warn(
+        { volume: volume.name, reason: explain(error) },
+        'a failed create is not undone yet',
+      )
+      this.#parts.changed()
+    }
+  }
+
+  /** The local copy was lost (`docker plugin rm` erases it), or a crash came before it: the store knows the rest. */
+  async adopt(volume: Volume): Promise<void> {
+    const { local, records, log } = this.#parts
+    const target = await records.readTarget(volume)
+    log.info(
+      { volume: volume.name, portal: target?.portal },
+      'taking up a volume that was claimed for this host',
+    )
+    await local.put({ volume, ...(target && { target }), references: {} })
+    if (volume.wanted === 'absent') await this.finishRemoval(volume)
+    else if (target) await records.putTarget(await this.ensureTarget(volume.name))
+    else await this.provision(volume, { fresh: false })
+  }
+
+  async finishRemoval(volume: Volume): Promise<void> {
+    const { initiators, targets, records, local, log } = this.#parts
+    await initiators.remove(volume)
+    await targets.remove(volume)
+    await records.forget(volume)
+    await local.delete(volume.name)
+    log.info({ volume: volume.name }, 'volume removed')
+  }
+
+  /** References outlive their containers when the Engine was killed. Throws `in-use` while a container really uses it. */
+  async forgetStaleReferences(known: LocalVolume): Promise<void> {
+    const { name } = known.volume
+    const users = await this.#parts.engine.users(name)
+    if (users.length > 0)
+      throw new Failure(
+        'in-use',
+        `volume ${name} is mounted by ${users.map((id) => id.slice(0, 12)).join(', ')}: stop them first`,
+      )
+    this.#parts.log.warn(
+      { volume: name, references: known.references },
+      'references without a running container are dropped',
+    )
+  }
+
+  ready(name: string): ReadyVolume {
+    const known = this.#parts.local.get(name)
+    if (!known)
+      throw new Failure(
+        'not-found',
+        `no volume ${name}: create it with docker volume create -d openebs ${name}`,
+      )
+    this.checkPlacedHere(known.volume, 'mounted')
+    if (known.volume.wanted === 'absent') throw new Failure('in-use', `volume ${name} is being removed`)
+    if (!known.target)
+      throw new Failure('unavailable', `volume ${name} is still being made: try again in a moment`)
+    return { ...known, target: known.target }
+  }
+
+  async ensureTarget(name: string) {
+    const { volume, target } = this.ready(name)
+    const current = await this.#parts.targets.ensure(volume, target)
+    if (current !== target) await this.update(name, (entry) => ({ ...entry, target: current }))
+    return current
+  }
+
+  /** Kept from then on, idle or not, until the volume is removed or handed over: a later Mount does not need the store. */
+  async claimAttachment(name: string): Promise<void> {
+    const { target, attachment } = this.ready(name)
+    if (attachment?.epoch === target.epoch) return
+    const { host } = this.#parts
+    const claim = {
+      volume: name,
+      host,
+      epoch: target.epoch,
+      state: 'claimed' as const,
+      since: new Date().toISOString(),
+    }
+    await this.#parts.records.attach(claim)
+    await this.update(name, (entry) => ({ ...entry, attachment: claim }))
+  }
+
+  async update(name: string, change: (entry: LocalVolume) => LocalVolume): Promise<LocalVolume> {
+    const known = this.#parts.local.get(name)
+    if (!known) throw new Failure('not-found', `no volume ${name}`)
+    const next = change(known)
+    await this.#parts.local.put(next)
+    return next
+  }
+
+  checkPlacedHere(volume: Volume, what: string): void {
+    if (volume.placement.host !== this.#parts.host)
+      throw new Failure(
+        'denied',
+        `volume ${volume.name} is on host ${volume.placement.host}: it can only be ${what} there`,
+      )
+  }
+
+  #takenPorts(): Set<number> {
+    return new Set(
+      this.#parts.local
+        .all()
+        .flatMap(({ target }) => (target ? [Number(target.portal.split(':').at(-1))] : [])),
+    )
+  }
+}
