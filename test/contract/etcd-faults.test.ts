@@ -58,7 +58,8 @@ const publishing = (t: Test, store: Store, ttl: number, hooks: PublisherHooks = 
 
 await t.test('without etcd every call fails as unavailable, in its bound', async (t) => {
   const etcd = await startEtcd(t)
-  const store = await open(t, { uri: etcd.uri, limit: 1200, writer: 'bound' })
+  const proxy = await startProxy(t, etcd.member.address)
+  const store = await open(t, { uri: `etcd://${proxy.address}`, limit: 1200, writer: 'bound' })
   const lease = await store.grant(60)
   await store.apply([put('a', '1')])
   const all = () =>
@@ -76,6 +77,7 @@ await t.test('without etcd every call fails as unavailable, in its bound', async
     t.ok(ms < 1500, `bound of 1200 ms: ${Math.round(ms)} ms`)
   }
   etcd.member.resume()
+  t.equal(proxy.accepted, 1, 'all calls share a connection, also those that time out')
   await etcd.member.kill()
   for (const { ms, kind } of await all()) {
     t.equal(kind, 'unavailable', 'it is gone')
@@ -253,13 +255,20 @@ await t.test('a lease outlives an outage that is longer than its TTL', async (t)
   await publisher.settled()
   const held = session.current()
   await etcd.member.kill()
+  publisher.publish(desired.set('own/late', ''))
   await pause(3500) // the outage itself: longer than the TTL
   await etcd.member.start()
+  const back = performance.now()
+  await publisher.settled()
+  t.ok(
+    performance.now() - back < 4000,
+    `what came meanwhile is written ${Math.round(performance.now() - back)} ms later`,
+  )
   const lasting = until(() => held?.lost.aborted || undefined, { ms: 3500, every: 50 })
   t.equal(await lasting, undefined, 'the lease was not given up')
   t.equal(
     (await store.read('own/')).entries.filter(({ lease }) => lease === held?.lease.id).length,
-    2000,
+    2001,
     'all kept',
   )
 })

@@ -16,6 +16,8 @@ export class TcpProxy {
   readonly #server = createServer((client) => this.#accept(client))
   #mode: 'open' | 'stalled' | 'refusing' = 'open'
   #bytes = Number.POSITIVE_INFINITY
+  /** Connections that it has taken so far. */
+  accepted = 0
   /** How often it dropped its connections after so many bytes. */
   cuts = 0
 
@@ -87,6 +89,7 @@ export class TcpProxy {
   }
 
   #accept(client: Socket): void {
+    this.accepted += 1
     if (this.#mode === 'refusing') {
       client.destroy()
       return

@@ -33,7 +33,7 @@ export const toTxn = (
   }
 }
 
-/** What `from` holds in etcd's form. `cut` is the length of the store's prefix in bytes. */
+/** An entry from its form in etcd. `cut` is the length of the store's prefix in bytes. */
 export const toEntry = (kv: IKeyValue, cut: number): Entry => ({
   key: kv.key.subarray(cut).toString(),
   value: kv.value.toString(),
