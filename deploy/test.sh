@@ -12,7 +12,7 @@ cd "$top"
 unset DOCKER_HOST DOCKER_CONTEXT STORE ETCD_PORT ETCD_PEER_PORT REGISTRATOR_PORT ROOT BASE ETCD_IMAGE
 
 packages='mmdebstrap iproute2 procps etcd-server etcd-client tgt libiscsi-bin qemu-system-common qemu-block-extra
-  docker-registry fio e2fsprogs shellcheck'
+  docker-registry fio strace e2fsprogs shellcheck'
 have docker || packages="$packages docker.io"
 
 missing=

@@ -118,7 +118,8 @@ t.test('an fsync in a container is one of the file on the target', async (t) => 
   }
   const { O_SYNC } = constants
   t.equal(((await flags()) ?? 0) & O_SYNC, 0, 'what is not synced may stay in memory')
-  await volume.detach()
+  await host.engine.docker('rm', '--force', 'writer')
+  await detachesCleanly(t, volume)
   await volume.stopTarget()
   await volume.serve(['OPENEBS_SYNC=yes'])
   t.equal((await volume.provision()).code, 0)
