@@ -159,9 +159,14 @@ start_private_daemon() {
     [ -e "/proc/$started" ] || break
     sleep 0.2
   done
-  grep -aqiE 'iptables|docker0|bridge' "$run/log/dockerd.log" &&
-    say 'dockerd could not set up its network (docker0, iptables): see below what it lacks'
-  tail -n 15 "$run/log/dockerd.log"
+  reason=$(tail -n 1 "$run/log/dockerd.log")
+  case $reason in
+    *iptables* | *bridge* | *'network controller'*)
+      say "dockerd cannot set up its network (docker0, iptables) on this machine: $reason" ;;
+    *'authorization plugin'*)
+      say "$run/daemon.json names an authorization plugin that is not enabled: take it out, make up, and put it in again" ;;
+    *) tail -n 15 "$run/log/dockerd.log" ;;
+  esac
   return 1
 }
 

@@ -96,15 +96,13 @@ explain_start() {
 
 bring_back() {
   plugin_enabled || docker plugin enable --timeout 30 "$plugin" || explain_start
-  [ "$authorized" = no ] || authorizes || join_authorization
+  join_authorization
 }
 
 if [ "${1:-}" = assemble ]; then
   step "plugin in $folder" assemble
   exit
 fi
-authorized=no
-! authorizes || authorized=yes
 for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_LOG_LEVEL; do
   value=$(setting "$name" '')
   [ -z "$value" ] || remember "$name" "$value"

@@ -54,33 +54,42 @@ end_demo() {
 
 plugin_enabled() { [ "$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null)" = true ]; }
 
-authorizes() {
-  docker info -f '{{range .Plugins.Authorization}}{{println .}}{{end}}' | grep -Eqx "$plugin(:latest)?"
+# Whether the daemon has it as authorization plugin. Its /info does not follow a reload [20.10], so where the daemon was told
+# counts: the file, or the options of a dockerd on this machine.
+in_daemon_json() { [ -e "$(daemon_json)" ] && grep -Eq "\"$plugin(:latest)?\"" "$(daemon_json)"; }
+in_daemon_options() {
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
+    ! tr '\0' ' ' <"$process/cmdline" | grep -Eq -- "--authorization-plugin[= ]$plugin(:latest)? " || return 0
+  done
+  return 1
 }
+in_info() { docker info -f '{{range .Plugins.Authorization}}{{println .}}{{end}}' | grep -Eqx "$plugin(:latest)?"; }
 
 # A reload with the plugin disabled kills dockerd, and a start fails: so it leaves daemon.json first, the daemon reloads, and
-# only then it may be disabled.
+# only then it may be disabled. `make up` has it join again.
 leave_authorization() {
-  authorizes || return 0
   file=$(daemon_json)
-  if [ ! -w "$file" ] || ! grep -q "$plugin" "$file"; then
-    echo "the plugin is an authorization plugin of this daemon and must leave first: take \"$plugin\" out of" \
-      "authorization-plugins in $file (or dockerd's options), reload the daemon (systemctl reload docker), and repeat"
+  if in_info && in_daemon_options; then
+    echo "dockerd was started with --authorization-plugin=$plugin: start it without that option first, then repeat"
+    return 1
+  fi
+  in_daemon_json || return 0
+  if [ ! -w "$file" ]; then
+    echo "the plugin stands in $file as authorization plugin, and must leave it first: take it out of authorization-plugins" \
+      "there, reload the daemon (sudo systemctl reload docker), and repeat; or repeat this as root"
     return 1
   fi
   edit_authorization "$file" leave
+  remember AUTHORIZES yes
   reload_daemon
-  for _ in $(seq 50); do
-    authorizes || return 0
-    sleep 0.1
-  done
-  echo "the daemon did not take up the change of $file: see its log"
-  return 1
 }
 
 join_authorization() {
+  [ "$(recall AUTHORIZES)" = yes ] || return 0
   edit_authorization "$(daemon_json)" join
   reload_daemon
+  remember AUTHORIZES ''
 }
 
 # edit_authorization FILE leave|join. Written whole or not at all; what else the file holds stays as it is.
@@ -97,7 +106,9 @@ edit_authorization() {
   ' "$1" "$2" "$plugin"
 }
 
+# Returns when the daemon has reloaded, which is when it tells: it does so after it took up the list of plugins.
 reload_daemon() {
+  asked_at=$(docker info -f '{{.SystemTime}}')
   if [ "$chosen" = private ]; then
     kill -HUP "$(private_daemon_pid)"
   elif has_systemd; then
@@ -105,6 +116,13 @@ reload_daemon() {
   else
     kill -HUP "$(cat /var/run/docker.pid)"
   fi
+  for _ in $(seq 50); do
+    told_of=$(docker events --since "$asked_at" --until "$(docker info -f '{{.SystemTime}}')" --filter type=daemon --filter event=reload)
+    [ -z "$told_of" ] || return 0
+    sleep 0.1
+  done
+  echo "the daemon did not reload $(daemon_json) within 5 s: see its log"
+  return 1
 }
 
 disable_plugin() {
