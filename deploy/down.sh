@@ -9,7 +9,10 @@ set -eu
 . "$top/deploy/teardown.sh"
 
 only_one
-have docker || { say 'there is no docker command here: nothing was set up'; exit 0; }
+if ! have docker || [ ! -e "$state" ]; then
+  say '✓ nothing was set up from this clone: nothing to end'
+  exit
+fi
 choose_engine
 if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
   stop_private_daemon

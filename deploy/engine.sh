@@ -170,6 +170,12 @@ start_private_daemon() {
   return 1
 }
 
+# dockerd leaves its default network namespace mounted, and after a start that failed its data folder on itself.
+unmount_below() {
+  awk -v root="$1" '$5 == root || index($5, root "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+    while read -r mounted; do umount "$mounted"; done
+}
+
 stop_private_daemon() {
   if pid=$(private_daemon_pid); then
     kill "$pid"
@@ -180,9 +186,7 @@ stop_private_daemon() {
     [ ! -e "/proc/$pid" ] || { say "dockerd (pid $pid) still runs 120 s after SIGTERM: see $run/log/dockerd.log"; return 1; }
   fi
   rm -f "$private_pid" "$private_socket"
-  # dockerd leaves its default network namespace mounted, and after a crash more than that.
-  sed -n "s|^[^ ]* [^ ]* [^ ]* [^ ]* \($(exec_root)/[^ ]*\) .*|\1|p" /proc/self/mountinfo | sort -r | while read -r mounted; do
-    umount "$mounted"
-  done
+  unmount_below "$(exec_root)"
+  unmount_below "$run/data"
   rm -rf --one-file-system "$(exec_root)"
 }

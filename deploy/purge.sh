@@ -9,7 +9,20 @@ set -eu
 . "$top/deploy/teardown.sh"
 
 only_one
-[ -e "$state" ] || { say "make up has added nothing from this clone (there is no $state)"; rm -rf "$build" "$run"; exit 0; }
+
+# The state goes last: what fails before can be repeated.
+remove_own_folders() {
+  find "$run" -mindepth 1 -maxdepth 1 ! -name state ! -name log -exec rm -rf --one-file-system {} +
+  rm -rf --one-file-system "$build"
+}
+
+if [ ! -e "$state" ]; then
+  stop_private_daemon
+  remove_own_folders
+  rm -rf "$run"
+  say '✓ make up has added nothing from this clone'
+  exit
+fi
 choose_engine
 is_same_engine
 if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
@@ -76,6 +89,7 @@ step "remove $root" remove_root
 step 'remove images' remove_images
 [ "$chosen" != private ] || step 'end the private Docker Engine' stop_private_daemon
 installed=$(recall INSTALLED)
-rm -rf --one-file-system "$run" "$build"
+step "remove $run and $build" remove_own_folders
+rm -rf "$run"
 say '✓ removed'
 [ -z "$installed" ] || note "packages that were installed stay, as others may use them by now: apt-get purge $installed"
