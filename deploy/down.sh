@@ -8,11 +8,11 @@ set -eu
 # shellcheck source=deploy/teardown.sh
 . "$top/deploy/teardown.sh"
 
-only_one
 if ! have docker || [ ! -e "$state" ]; then
   say '✓ nothing was set up from this clone: nothing to end'
   exit
 fi
+only_one
 choose_engine
 if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
   stop_private_daemon
