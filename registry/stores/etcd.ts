@@ -71,9 +71,9 @@ class EtcdStore implements Store {
       for (;;) {
         const fence = await this.#fence?.standing(end)
         const txn = toTxn(changes, (key) => this.#at(key), fence)
-        const { succeeded, header, responses } = await this.#members.call(end, (member, options) => {
+        const { succeeded, header, responses } = await this.#members.call(end, (client, options) => {
           sent += 1
-          return member.kv.txn(txn, options)
+          return client.kv.txn(txn, options)
         })
         if (succeeded) return header.revision
         const before =
@@ -93,8 +93,8 @@ class EtcdStore implements Store {
   }
 
   async grant(ttl: number): Promise<Lease> {
-    const granted = await this.#members.call(this.#members.end(), (member, options) =>
-      member.leaseClient.leaseGrant({ TTL: ttl }, options),
+    const granted = await this.#members.call(this.#members.end(), (client, options) =>
+      client.leaseClient.leaseGrant({ TTL: ttl }, options),
     )
     return new EtcdLease(this.#members, granted.ID, Number(granted.TTL))
   }
@@ -125,7 +125,7 @@ class EtcdStore implements Store {
   }
 
   #get(request: IRangeRequest, end: number): Promise<IRangeResponse> {
-    return this.#members.call(end, (member, options) => member.kv.range(request, options))
+    return this.#members.call(end, (client, options) => client.kv.range(request, options))
   }
 
   async #pages(range: Range, end: number): Promise<Snapshot> {
@@ -145,8 +145,8 @@ class EtcdStore implements Store {
   /** What stands at the keys of the changes, as of one revision. */
   async #look(changes: readonly Change[], end: number): Promise<ReadonlyMap<string, Entry>> {
     const success = changes.map(({ key }) => ({ request_range: { key: this.#at(key) } }))
-    const { responses } = await this.#members.call(end, (member, options) =>
-      member.kv.txn({ success }, options),
+    const { responses } = await this.#members.call(end, (client, options) =>
+      client.kv.txn({ success }, options),
     )
     const kvs = responses.flatMap(({ response_range }) => response_range.kvs)
     return new Map(kvs.map((kv) => toEntry(kv, this.#prefix.length)).map((entry) => [entry.key, entry]))

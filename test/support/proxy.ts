@@ -13,6 +13,7 @@ export const startProxy = async (t: Teardown, address: string): Promise<TcpProxy
 export class TcpProxy {
   #target: string
   readonly #pairs = new Set<{ client: Socket; server: Socket }>()
+  readonly #forgotten = new WeakSet<object>()
   readonly #server = createServer((client) => this.#accept(client))
   #mode: 'open' | 'stalled' | 'refusing' = 'open'
   #bytes = Number.POSITIVE_INFINITY
@@ -48,7 +49,7 @@ export class TcpProxy {
     this.cut()
   }
 
-  /** Carries nothing more, in either direction, and drops nothing: a firewall that has lost its state. */
+  /** Carries nothing more, in either direction, and drops nothing. */
   stall(): void {
     this.#mode = 'stalled'
     for (const { client, server } of this.#pairs) {
@@ -62,11 +63,19 @@ export class TcpProxy {
     for (const { server } of this.#pairs) server.pause()
   }
 
+  /** Stalls the connections of now for good, and carries new ones: a firewall that has forgotten them. */
+  forget(): void {
+    for (const pair of this.#pairs) this.#forgotten.add(pair)
+    this.stall()
+    this.open()
+  }
+
   open(): void {
     this.#mode = 'open'
-    for (const { client, server } of this.#pairs) {
-      client.resume()
-      server.resume()
+    for (const pair of this.#pairs) {
+      if (this.#forgotten.has(pair)) continue
+      pair.client.resume()
+      pair.server.resume()
     }
   }
 

@@ -27,6 +27,9 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 export const isCompacted = (error: unknown): boolean =>
   is(error, GRPCOutOfRangeError) || /revision has been compacted/.test(message(error))
 
+/** No answer came in time. */
+export const isTimeout = (error: unknown): boolean => is(error, GRPCDeadlineExceededError)
+
 /**
  * Another try, or another member, may succeed. Such an error never tells whether a write was done: etcd goes on with
  * a request whose client has stopped waiting.

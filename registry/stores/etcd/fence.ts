@@ -40,8 +40,8 @@ export class Fence {
   async #raise(end: number): Promise<Revision> {
     try {
       const at = new Date().toISOString()
-      const put = await this.#members.call(end, (member, options) =>
-        member.kv.put({ key: this.#key, value: Buffer.from(JSON.stringify({ at })) }, options),
+      const put = await this.#members.call(end, (client, options) =>
+        client.kv.put({ key: this.#key, value: Buffer.from(JSON.stringify({ at })) }, options),
       )
       this.#revision = put.header.revision
       return put.header.revision

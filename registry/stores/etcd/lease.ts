@@ -26,9 +26,9 @@ export class EtcdLease implements Lease {
   }
 
   async keepAlive(): Promise<void> {
-    await this.#members.call(this.#members.end((this.ttl * 1000) / 3), async (member, options) => {
+    await this.#members.call(this.#members.end((this.ttl * 1000) / 3), async (client, options) => {
       // The call is made by hand, as one that etcd3 makes has no time limit of its own.
-      const stream = (await member.leaseClient.leaseKeepAlive(options)) as unknown as ClientDuplexStream<
+      const stream = (await client.leaseClient.leaseKeepAlive(options)) as unknown as ClientDuplexStream<
         ILeaseKeepAliveRequest,
         ILeaseKeepAliveResponse
       >
@@ -48,8 +48,8 @@ export class EtcdLease implements Lease {
 
   async revoke(): Promise<void> {
     try {
-      await this.#members.call(this.#members.end(), (member, options) =>
-        member.leaseClient.leaseRevoke({ ID: this.id }, options),
+      await this.#members.call(this.#members.end(), (client, options) =>
+        client.leaseClient.leaseRevoke({ ID: this.id }, options),
       )
     } catch (error) {
       if (!isFailure(error, 'not-found')) throw error

@@ -1,15 +1,16 @@
 import type { CallOptions, Interceptor } from '@grpc/grpc-js'
-import { Etcd3 } from 'etcd3'
+import type { Etcd3 } from 'etcd3'
 import type { z } from 'zod'
 import { backoff, pause } from '../../../process/backoff.ts'
 import { Failure } from '../../../process/failure.ts'
 import { clientOptions } from './client.ts'
-import { isTransient, toFailure } from './failures.ts'
+import { isTimeout, isTransient, toFailure } from './failures.ts'
 import { login } from './login.ts'
+import { Member } from './member.ts'
 import { type EtcdSettings, parseStoreUri, type StoreAddress } from './settings.ts'
 
 /**
- * The members of a cluster, one etcd3 client each, used one at a time: the first that fails a call hands over to the
+ * The members of a cluster, used one at a time: the first that fails a call hands over to the
  * next. A call is retried in here and nowhere below, as only then its bound holds and its caller knows how often it
  * was sent.
  */
@@ -18,7 +19,7 @@ export class Members {
   readonly where: string
   /** What every call and stream needs in its options. */
   readonly interceptors: readonly Interceptor[]
-  readonly #clients: readonly Etcd3[]
+  readonly #all: readonly Member[]
   readonly #user: string | undefined
   readonly #limit: number
   #current: number
@@ -29,10 +30,8 @@ export class Members {
     this.where = this.address.hosts.join(',')
     this.#user = settings.user
     this.#limit = settings.limit
-    this.#clients = this.address.hosts.map(
-      (host) => new Etcd3(clientOptions(host, this.address.tls, settings)),
-    )
-    this.#current = Math.floor(Math.random() * this.#clients.length)
+    this.#all = this.address.hosts.map((host) => new Member(clientOptions(host, this.address.tls, settings)))
+    this.#current = Math.floor(Math.random() * this.#all.length)
     const { user: name, password } = settings
     this.interceptors =
       name === undefined || password === undefined ? [] : [login(() => this.#login(name, password))]
@@ -44,17 +43,22 @@ export class Members {
   }
 
   /** Runs `fn` on one member after another until one answers, at most until `end`. Errors: as in failures.ts. */
-  async call<T>(end: number, fn: (member: Etcd3, options: CallOptions) => Promise<T>): Promise<T> {
+  async call<T>(end: number, fn: (client: Etcd3, options: CallOptions) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
-      const { member, failed } = this.pick()
+      const { member, client, failed } = this.pick()
+      const began = performance.now()
       // A third of the bound each: a member that hangs leaves time for two others.
-      const ms = Math.max(1, Math.min(this.#limit / 3, end - performance.now()))
+      const ms = Math.max(1, Math.min(this.#limit / 3, end - began))
       try {
-        return await fn(member, { deadline: Date.now() + ms, interceptors: [...this.interceptors] })
+        const answer = await fn(client, { deadline: Date.now() + ms, interceptors: [...this.interceptors] })
+        member.answered()
+        return answer
       } catch (error) {
-        if (!isTransient(error)) throw this.failure(error)
+        // A client that was replaced under a call is no reason to give the call up.
+        if (!isTransient(error) && client === member.client) throw this.failure(error)
+        if (isTimeout(error)) member.timedOut(began)
         failed()
-        const rounds = attempt + 1 - this.#clients.length
+        const rounds = attempt + 1 - this.#all.length
         const wait = rounds < 0 ? 0 : backoff(rounds, 50, 1000)
         if (performance.now() + wait >= end) throw this.failure(error)
         await pause(wait)
@@ -62,16 +66,16 @@ export class Members {
     }
   }
 
-  /** The member in use, for a stream; call `failed` when it ends early. */
-  pick(): { member: Etcd3; failed: () => void } {
+  /** The member in use; call `failed` when a stream of it ends early. */
+  pick(): { member: Member; client: Etcd3; failed: () => void } {
     const index = this.#current
-    const member = this.#clients[index]
+    const member = this.#all[index]
     if (!member) throw new Failure('invalid', 'a store needs at least one host')
     const failed = () => {
       // Of many calls that fail together only the first moves on.
-      if (this.#current === index) this.#current = (index + 1) % this.#clients.length
+      if (this.#current === index) this.#current = (index + 1) % this.#all.length
     }
-    return { member, failed }
+    return { member, client: member.client, failed }
   }
 
   failure(error: unknown): Failure {
@@ -80,10 +84,10 @@ export class Members {
 
   async #login(name: string, password: string): Promise<string> {
     const deadline = Date.now() + this.#limit / 3
-    return (await this.pick().member.auth.authenticate({ name, password }, { deadline })).token
+    return (await this.pick().client.auth.authenticate({ name, password }, { deadline })).token
   }
 
   close(): void {
-    for (const client of this.#clients) client.close()
+    for (const member of this.#all) member.close()
   }
 }

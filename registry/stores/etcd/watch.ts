@@ -42,7 +42,7 @@ export async function* follow(
         throw new Failure('conflict', `etcd at ${members.where} has lost what it had at revision ${seen}`)
       const picked = members.pick()
       failed = picked.failed
-      for await (const response of responses(picked.member, members.interceptors, range, seen + 1n, signal)) {
+      for await (const response of responses(picked.client, members.interceptors, range, seen + 1n, signal)) {
         attempt = 0
         const last = response.events.at(-1)
         if (!last) continue
@@ -68,30 +68,42 @@ export async function* follow(
   }
 }
 
-/** The answers of one watch on one connection. Throws when it ends, for whatever reason. */
+/** A watch that says nothing for so many ms, though it is asked to every second, is given up. */
+const silence = 3000
+
+/** The answers of one watch on one connection. Throws when it ends or falls silent. */
 async function* responses(
-  member: Etcd3,
+  client: Etcd3,
   interceptors: readonly Interceptor[],
   range: Range,
   start: bigint,
   signal: AbortSignal,
 ): AsyncGenerator<IWatchResponse> {
-  const stream = (await member.watchClient.watch({
+  const stream = (await client.watchClient.watch({
     interceptors: [...interceptors, requireLeader],
   })) as unknown as ClientDuplexStream<IWatchRequest, IWatchResponse>
   const cancel = () => stream.cancel()
   signal.addEventListener('abort', cancel)
+  // Undefined while our own reader is busy: answers are then left waiting by us.
+  let waiting: number | undefined = performance.now()
+  const asking = setInterval(() => {
+    if (waiting !== undefined && performance.now() - waiting > silence) cancel()
+    else stream.write({ progress_request: {} })
+  }, 1000)
   try {
     if (signal.aborted) return
     stream.write({ create_request: { ...range, start_revision: String(start), progress_notify: true } })
     for await (const response of stream as AsyncIterable<IWatchResponse>) {
       if (response.canceled) throw canceled(response)
+      waiting = undefined
       yield response
+      waiting = performance.now()
     }
     throw new EtcdWatchStreamEnded()
   } catch (error) {
     throw error instanceof Error ? castGrpcError(error) : error
   } finally {
+    clearInterval(asking)
     signal.removeEventListener('abort', cancel)
     stream.cancel()
   }
