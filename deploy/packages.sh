@@ -16,7 +16,7 @@ in_line() {
 }
 
 have npm || fail 'npm is missing, which brings the checks and Node: install it (Debian, Ubuntu: sudo apt-get install npm)'
-in_line || npm ci --ignore-scripts --no-audit --no-fund
+in_line || npm ci --loglevel=error --ignore-scripts --no-audit --no-fund
 PATH=$top/node_modules/.bin:$PATH
 major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
 [ "$major" -ge 26 ] ||

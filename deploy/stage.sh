@@ -17,7 +17,7 @@ rm -rf "$out"
 mkdir -p "$out/stage"
 cp "$top/package.json" "$top/package-lock.json" "$out/stage/"
 cd "$out/stage"
-npm ci --omit=dev --os=linux --cpu="$arch" --libc=glibc --ignore-scripts --no-audit --no-fund
+npm ci --omit=dev --os=linux --cpu="$arch" --libc=glibc --ignore-scripts --no-audit --no-fund --loglevel=error
 [ -e "node_modules/node-linux-$arch/bin/node" ] ||
   fail "npm $(npm --version) brought no Node for $arch: another processor than this machine's needs npm 10 or later"
 mv "node_modules/node-linux-$arch/bin/node" "$out/node"
