@@ -21,6 +21,9 @@ export const uuidLabel = 'openebs.uuid'
 /** Seconds the Engine waits after SIGTERM: the initiator longer than its consumers, the target longer than the initiator. */
 const stopTimeout = { initiator: 120, target: 150 } as const
 
+/** The Engine takes nanoseconds. */
+const second = 1_000_000_000
+
 const restartAlways = { Name: 'always' } as const
 const smallLog = { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } }
 
@@ -57,6 +60,12 @@ export const targetContainer = (
         STOP_WAIT: String(stopTimeout.target - 15),
       }),
       ExposedPorts: { '3260/tcp': {} },
+      Healthcheck: {
+        Test: ['CMD', 'openebs-target-health'],
+        Interval: 10 * second,
+        Timeout: 5 * second,
+        Retries: 3,
+      },
       StopTimeout: stopTimeout.target,
       HostConfig: {
         Binds: [`${root}/${volume.name}:/lun`],

@@ -112,6 +112,9 @@ scenario('the registry equals what docker says', async (t) => {
     })
     .catch(() => undefined)
   t.strictSame(found, [])
+  const health = async () =>
+    JSON.parse((await host.etcdctl('get', '--print-value-only', '/openebs/v1/vsms/seen/h1')) || '{}').health
+  await host.until('the VSM is registered as healthy', async () => (await health()) === 'healthy')
   const keys = await host.keys()
   for (const key of [
     'hosts/h1',

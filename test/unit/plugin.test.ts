@@ -158,6 +158,7 @@ t.test('create bodies', async (t) => {
       RestartPolicy: { Name: 'always' },
       CapDrop: ['ALL'],
     },
+    Healthcheck: { Test: ['CMD', 'openebs-target-health'] },
   })
   t.notOk(vsm.body.HostConfig?.Privileged)
   t.notOk(vsm.body.HostConfig?.CapAdd, 'a target needs no capability')
