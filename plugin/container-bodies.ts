@@ -18,6 +18,12 @@ export const initiatorName = (volume: string): string => `initiator-${volume}`
 /** Label that ties a container to one life of a volume: a name can be used again, a uuid not. */
 export const uuidLabel = 'openebs.uuid'
 
+/**
+ * Label with what a container was made for and cannot be changed in it. When it differs the container is made anew;
+ * nothing else is compared, so that a newer plugin leaves running containers alone.
+ */
+export const madeForLabel = 'openebs.made-for'
+
 /** Seconds the Engine waits after SIGTERM: the initiator longer than its consumers, the target longer than the initiator. */
 const stopTimeout = { initiator: 120, target: 150 } as const
 
@@ -27,12 +33,13 @@ const second = 1_000_000_000
 const restartAlways = { Name: 'always' } as const
 const smallLog = { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } }
 
-/** `root` is the host's folder that holds a folder per volume. */
+/** `root` is the host's folder that holds a folder per volume, `security` /info's SecurityOptions. */
 export const targetContainer = (
   volume: Volume,
   target: Target,
   root: string,
   image: string,
+  security: readonly string[] = [],
 ): ContainerSpec => {
   const [address, port] = splitPortal(target.portal)
   return {
@@ -48,6 +55,7 @@ export const targetContainer = (
           epoch: target.epoch,
         }),
         [uuidLabel]: volume.uuid,
+        [madeForLabel]: `${target.portal} epoch ${target.epoch}`,
       },
       Env: environment({
         VOLUME: volume.name,
@@ -73,13 +81,13 @@ export const targetContainer = (
         RestartPolicy: restartAlways,
         LogConfig: smallLog,
         CapDrop: ['ALL'],
-        SecurityOpt: ['no-new-privileges'],
+        SecurityOpt: ['no-new-privileges', ...bindSecurity(security)],
       },
     },
   }
 }
 
-/** `mounts` is the host's path of the folder below the plugin's propagated mount. */
+/** `mounts` is the host's path of the folder below the plugin's propagated mount, `security` /info's SecurityOptions. */
 export const initiatorContainer = (
   volume: Volume,
   target: Target,
@@ -92,7 +100,11 @@ export const initiatorContainer = (
   body: {
     Image: image,
     Cmd: ['openebs-initiator'],
-    Labels: { ...initiatorLabels({ volume: volume.name, epoch: target.epoch }), [uuidLabel]: volume.uuid },
+    Labels: {
+      ...initiatorLabels({ volume: volume.name, epoch: target.epoch }),
+      [uuidLabel]: volume.uuid,
+      [madeForLabel]: `${target.portal} epoch ${target.epoch} in ${mounts}`,
+    },
     Env: environment({
       VOLUME: volume.name,
       UUID: volume.uuid,
@@ -112,13 +124,18 @@ export const initiatorContainer = (
       CapAdd: ['SYS_ADMIN', 'MKNOD'],
       Devices: [device('/dev/fuse'), device('/dev/loop-control')],
       DeviceCgroupRules: ['b 7:* rwm'],
-      SecurityOpt: ['no-new-privileges', ...security],
+      SecurityOpt: ['no-new-privileges', ...mountSecurity(security)],
     },
   },
 })
 
 /** One-shot container that removes a volume's folder, after it has made sure that it is this volume's. */
-export const eraseContainer = (volume: Volume, root: string, image: string): ContainerSpec => ({
+export const eraseContainer = (
+  volume: Volume,
+  root: string,
+  image: string,
+  security: readonly string[] = [],
+): ContainerSpec => ({
   name: `openebs-erase-${volume.name}`,
   body: {
     Image: image,
@@ -128,23 +145,24 @@ export const eraseContainer = (volume: Volume, root: string, image: string): Con
       NetworkMode: 'none',
       Binds: [`${root}:/openebs`],
       CapDrop: ['ALL'],
-      SecurityOpt: ['no-new-privileges'],
+      SecurityOpt: ['no-new-privileges', ...bindSecurity(security)],
     },
   },
 })
 
-/**
- * What lets an initiator mount: Docker's AppArmor profile denies mount(2) even with SYS_ADMIN, and SELinux keeps a
- * confined container from the mount folder. Asked for only where /info says that they are on. `options` is /info's
- * SecurityOptions, such as "name=apparmor".
- */
-export const mountSecurity = (options: readonly string[]): string[] => {
-  const names = options.map((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? option)
-  return [
-    ...(names.includes('apparmor') ? ['apparmor=unconfined'] : []),
-    ...(names.includes('selinux') ? ['label=disable'] : []),
-  ]
-}
+/** Names in /info's SecurityOptions, such as "name=apparmor" or "name=seccomp,profile=default". */
+const names = (options: readonly string[]): string[] =>
+  options.map((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? option)
+
+/** SELinux keeps a confined container from a folder of the host. Asked for only where the Engine has it on. */
+export const bindSecurity = (options: readonly string[]): string[] =>
+  names(options).includes('selinux') ? ['label=disable'] : []
+
+/** Docker's AppArmor profile denies mount(2) even with SYS_ADMIN. Asked for only where the Engine has it on. */
+export const mountSecurity = (options: readonly string[]): string[] => [
+  ...(names(options).includes('apparmor') ? ['apparmor=unconfined'] : []),
+  ...bindSecurity(options),
+]
 
 /** "172.17.0.1:23260" -> ["172.17.0.1", "23260"]. */
 export const splitPortal = (portal: string): [string, string] => {

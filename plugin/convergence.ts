@@ -1,5 +1,6 @@
 import { Failure } from '../process/failure.ts'
 import type { KeyedLock } from '../process/keyed-lock.ts'
+import { keys } from '../registry/keys.ts'
 import type { Volume } from '../registry/records.ts'
 import type { LocalVolume } from './local-copy.ts'
 import { forgetReference, isReferenced } from './references.ts'
@@ -66,8 +67,8 @@ export class Convergence {
     })
   }
 
-  /** Takes over what the store says of volumes of other hosts. */
-  async follow(volumes: readonly Volume[]): Promise<void> {
+  /** Takes over what the store says of volumes of other hosts; what of it cannot be read stays as it was. */
+  async follow(volumes: readonly Volume[], unreadable: readonly string[]): Promise<void> {
     const { local, host, log } = this.#parts
     for (const volume of volumes) {
       if (volume.placement.host === host) continue
@@ -83,9 +84,10 @@ export class Convergence {
       if (JSON.stringify(known?.volume) !== JSON.stringify(volume))
         await local.put({ volume, references: {} })
     }
-    const names = new Set(volumes.map(({ name }) => name))
+    const stand = new Set([...volumes.map(({ name }) => keys.volume(name)), ...unreadable])
     for (const { volume } of local.all())
-      if (volume.placement.host !== host && !names.has(volume.name)) await local.delete(volume.name)
+      if (volume.placement.host !== host && !stand.has(keys.volume(volume.name)))
+        await local.delete(volume.name)
   }
 
   async #continueRemoval(known: LocalVolume): Promise<void> {

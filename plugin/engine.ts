@@ -5,7 +5,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
-import { type ContainerSpec, uuidLabel } from './container-bodies.ts'
+import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
 
 const Info = z.object({
   Name: z.string().min(1),
@@ -26,10 +26,7 @@ const Bridge = z.object({
 const Inspected = z.object({
   Id: z.string(),
   Image: z.string(),
-  Config: z.object({
-    Labels: z.record(z.string(), z.string()).nullish(),
-    Env: z.array(z.string()).nullish(),
-  }),
+  Config: z.object({ Labels: z.record(z.string(), z.string()).nullish() }),
   State: z.object({ Running: z.boolean(), Status: z.string(), ExitCode: z.number() }),
 })
 export type Inspected = z.infer<typeof Inspected>
@@ -103,7 +100,7 @@ export class Engine {
           'in-use',
           `a container named ${spec.name} exists that this volume did not make: rename or remove it`,
         )
-      const mine = sameEnvironment(spec, found)
+      const mine = isMadeFor(spec, found)
       if (mine && found.State.Running) return found.Id
       if (mine) {
         await this.#start(spec.name, found.Id)
@@ -253,9 +250,8 @@ export class Engine {
 const isOurs = (spec: ContainerSpec, found: Inspected): boolean =>
   found.Config.Labels?.[uuidLabel] === spec.body.Labels?.[uuidLabel]
 
-/** The create body's environment decides: a new portal, epoch or host means a new container, a new label does not. */
-const sameEnvironment = (spec: ContainerSpec, found: Inspected): boolean =>
-  (spec.body.Env ?? []).every((variable) => found.Config.Env?.includes(variable))
+const isMadeFor = (spec: ContainerSpec, found: Inspected): boolean =>
+  found.Config.Labels?.[madeForLabel] === spec.body.Labels?.[madeForLabel]
 
 /** Our entrypoints write what went wrong as "openebs: error: <sentence>". */
 export const errorLine = (log: string): string | undefined =>

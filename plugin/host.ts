@@ -79,7 +79,8 @@ const askHost = async (engine: Engine, propagatedMount: string, signal: AbortSig
         security: info.SecurityOptions,
       }
     } catch (error) {
-      if (!isFailure(error, 'unavailable')) throw error
+      // also refused (another authorization plugin): that may pass, and volumes are served meanwhile
+      if (!isFailure(error)) throw error
       await pause(500, signal)
     }
   }

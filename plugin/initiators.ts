@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pause, until } from '../process/backoff.ts'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Target, Volume } from '../registry/records.ts'
-import { initiatorContainer, initiatorName, mountSecurity, uuidLabel } from './container-bodies.ts'
+import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
 import { isServed } from './mount-table.ts'
 
@@ -55,7 +55,10 @@ export class Initiators {
     if (served) return
     await Promise.race([making, pause(100)])
     const reason = obstacle ? explain(obstacle) : await this.#said(volume.name)
-    throw new Failure('unavailable', `volume ${volume.name} is not mounted after ${ms / 1000} s: ${reason}`)
+    throw new Failure(
+      'unavailable',
+      `volume ${volume.name} is not mounted after ${Math.round(ms / 1000)} s: ${reason}`,
+    )
   }
 
   async #make(
@@ -112,6 +115,6 @@ export class Initiators {
 
   #container(volume: Volume, target: Target) {
     const { host, hostMounts, image, security } = this.#settings
-    return initiatorContainer(volume, target, host, hostMounts, image, mountSecurity(security))
+    return initiatorContainer(volume, target, host, hostMounts, image, security)
   }
 }

@@ -102,6 +102,7 @@ function wireVolumes(parts: {
     ports: own.OPENEBS_PORTS,
     root: own.OPENEBS_ROOT,
     image,
+    security,
   })
   const initiators = new Initiators(engine, {
     host,
@@ -162,11 +163,16 @@ async function registerHost(
     ending.abort()
   })
   let seq = 0
-  return (entry: Witnessed) =>
+  let reported = 0
+  return (entry: Witnessed) => {
     journal.append(
       keys.audit(host, Date.parse(entry.time), seq++ % 1_000_000),
       encode('audit', { ...entry, host }),
     )
+    if (journal.dropped <= reported * 2) return
+    reported = journal.dropped
+    log.warn({ dropped: reported }, 'entries of the audit trail are lost, as the store does not take them')
+  }
 }
 
 /** What the Engine says of the host may have changed since it was kept: it counts from the next start on. */

@@ -47,7 +47,8 @@ export const isServed = async (folder: string, volume: string): Promise<boolean>
   return (await readMounts()).some(({ mountPoint }) => mountPoint === point)
 }
 
-export const statusFile = (folder: string, volume: string): string => join(folder, `${volume}.status`)
+/** A leading dot keeps it apart from every volume's own folder. */
+export const statusFile = (folder: string, volume: string): string => join(folder, `.${volume}.status`)
 
 /** flock(1) ends with this status when the lock is held by another process. */
 const held = 75

@@ -66,7 +66,7 @@ export class Reconciler {
   async #pass(): Promise<{ revision?: string; problems: string[] }> {
     try {
       const { volumes, unreadable, revision } = await this.#records.readAll()
-      await this.#convergence.follow(volumes)
+      await this.#convergence.follow(volumes, unreadable)
       // not while the Engine restores containers: a volume's Mount would wait for the lock that this holds
       if (!(await this.#engine.answers())) return { revision, problems: ['the Docker Engine serves no API'] }
       const ours = new Set(

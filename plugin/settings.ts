@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { logLevels } from '../process/log.ts'
 import { version } from '../process/version.ts'
+import { hostName } from '../registry/keys.ts'
 
 const portRange = z
   .string()
@@ -19,6 +20,7 @@ export const settings = {
     .describe('The store of the registry: etcd://host:port[,host:port...][/prefix].'),
   OPENEBS_HOST: z
     .string()
+    .regex(hostName, 'expected letters, digits and "_.-"')
     .optional()
     .describe("This host's name in the registry. Default: the Docker Engine's name."),
   OPENEBS_ROOT: z

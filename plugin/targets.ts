@@ -13,6 +13,8 @@ export interface TargetSettings {
   ports: { first: number; last: number }
   root: string
   image: string
+  /** /info's SecurityOptions. */
+  security: readonly string[]
 }
 
 /** Targets of this host: the container that serves a volume, and the data behind it. Every call can be repeated. */
@@ -52,13 +54,17 @@ export class Targets {
 
   /** Removes container and data. Data that are not this volume's are not touched: `invalid`. */
   async remove(volume: Volume): Promise<void> {
-    const { root, image } = this.#settings
+    const { root, image, security } = this.#settings
     await this.#engine.remove({ name: targetName(volume.name), body: { Labels: labelsOf(volume) } })
-    await this.#engine.runOnce(eraseContainer(volume, root, image), `erase the data of volume ${volume.name}`)
+    await this.#engine.runOnce(
+      eraseContainer(volume, root, image, security),
+      `erase the data of volume ${volume.name}`,
+    )
   }
 
   #container(volume: Volume, target: Target) {
-    return targetContainer(volume, target, this.#settings.root, this.#settings.image)
+    const { root, image, security } = this.#settings
+    return targetContainer(volume, target, root, image, security)
   }
 
   async #plan(volume: Volume, taken: ReadonlySet<number>): Promise<Target> {

@@ -115,8 +115,16 @@ export class VolumeSteps {
 
   async finishRemoval(volume: Volume): Promise<void> {
     const { initiators, targets, records, local, log } = this.#parts
+    const provisioned = local.get(volume.name)?.target !== undefined
     await initiators.remove(volume)
-    await targets.remove(volume)
+    await targets.remove(volume).catch((error: unknown) => {
+      // a create that met a folder which is not its own: there is nothing of this volume to erase
+      if (provisioned || !isFailure(error, 'invalid')) throw error
+      log.warn(
+        { volume: volume.name, reason: explain(error) },
+        'a folder that is not of this volume is left alone',
+      )
+    })
     await records.forget(volume)
     await local.delete(volume.name)
     log.info({ volume: volume.name }, 'volume removed')

@@ -9,6 +9,8 @@ import type { VolumeParts, VolumeSteps } from './volume-steps.ts'
 
 /** The Engine gives up after 30 s; while it restores containers, after 120 s, as the other side may be booting too. */
 const answerWithin = { usual: 25_000, restoring: 110_000 } as const
+/** What a Mount needs beside waiting for the mount itself, in ms. */
+const margin = 500
 
 /**
  * The Engine's calls on the life cycle of volumes on this host, one at a time per volume. What a crash cuts short is
@@ -58,19 +60,26 @@ export class Volumes {
     })
   }
 
-  /** Answers with the folder for containers. A failed Mount gets no Unmount from the Engine: its reference goes again. */
+  /**
+   * Answers with the folder for containers. The Engine sends no Unmount for a Mount that failed, or whose answer came
+   * too late: its reference goes again.
+   */
   async mount(name: string, id: string): Promise<string> {
     const ms = this.#restoring() ? answerWithin.restoring : answerWithin.usual
-    return this.#locked(name, `mount volume ${name}`, ms + 2_000, async () => {
+    const end = performance.now() + ms
+    return this.#locked(name, `mount volume ${name}`, ms, async (isLate) => {
+      if (isLate()) return ''
       const { volume } = this.#steps.ready(name)
       await this.#steps.update(name, (entry) => addReference(entry, id))
       try {
         await this.#steps.claimAttachment(name)
-        await this.#parts.initiators.attach(volume, ms, () => this.#steps.ensureTarget(name))
+        const left = end - performance.now() - margin
+        await this.#parts.initiators.attach(volume, left, () => this.#steps.ensureTarget(name))
       } catch (error) {
         await this.#steps.update(name, (entry) => dropReference(entry, id))
         throw error
       }
+      if (isLate()) await this.#steps.update(name, (entry) => dropReference(entry, id))
       this.#parts.changed()
       return this.#parts.initiators.mountpoint(name)
     })
@@ -122,17 +131,25 @@ export class Volumes {
   }
 
   /** The answer comes in time; the work goes on, and a repeated call waits for it. */
-  #locked<T>(name: string, doing: string, ms: number, work: () => Promise<T>): Promise<T> {
-    const working = this.#lock.hold(name, work)
-    working.catch(() => undefined)
+  #locked<T>(
+    name: string,
+    doing: string,
+    ms: number,
+    work: (isLate: () => boolean) => Promise<T>,
+  ): Promise<T> {
+    let isLate = false
     const done = new AbortController()
+    const working = this.#lock.hold(name, () => work(() => isLate))
     const late = pause(ms, done.signal).then(() => {
-      if (!done.signal.aborted)
-        throw new Failure(
-          'unavailable',
-          `${doing}: not done after ${ms / 1000} s, still at it: repeat the command`,
-        )
-      return working
+      if (done.signal.aborted) return working
+      isLate = true
+      working.catch((error: unknown) =>
+        this.#parts.log.warn({ reason: explain(error) }, `${doing}: failed after its answer`),
+      )
+      throw new Failure(
+        'unavailable',
+        `${doing}: not done after ${ms / 1000} s, still at it: repeat the command`,
+      )
     })
     return Promise.race([working, late]).finally(() => done.abort())
   }

@@ -27,6 +27,9 @@ export const keys = {
     `audit/${part(host)}/${String(time).padStart(14, '0')}-${String(seq).padStart(6, '0')}`,
 } as const
 
+/** What a host may be called: the name stands in keys and before the ":" of a service's instance. */
+export const hostName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$/
+
 /** <host>:<container>:<port>[:udp], as registrator's users know it. */
 export const serviceId = (
   s: Pick<records.Service, 'host' | 'container' | 'exposedPort' | 'protocol'>,

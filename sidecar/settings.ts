@@ -3,9 +3,7 @@ import { z } from 'zod'
 import { parseAddress } from '../process/listener.ts'
 import { logLevels } from '../process/log.ts'
 import { seconds } from '../process/settings.ts'
-
-/** What a host may be called: the name stands in keys and before the ":" of a service's instance. */
-export const hostName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$/
+import { hostName } from '../registry/keys.ts'
 
 /** The sidecar's settings; each is also a flag (OPENEBS_STORE is --store). */
 export const settings = {

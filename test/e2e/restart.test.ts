@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { PluginHost } from '../support/plugin-host.ts'
 
@@ -57,6 +58,30 @@ t.test('SIGKILL of the plugin: the container does not notice, and calls go on', 
       (await host.engine.tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'next')).code === 0,
   )
   await docker('volume', 'rm', 'next')
+})
+
+t.test('SIGKILL of the plugin in the middle of a create: the volume is finished, or not there', async (t) => {
+  for (const ms of [50, 150, 300]) {
+    const name = `cut-${ms}`
+    const creating = host.engine.tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', name)
+    await setTimeout(ms)
+    await host.engine.exec('kill', '-KILL', ...(await host.processes('/app/plugin/main.ts')))
+    t.comment(`killed after ${ms} ms: create ended with ${(await creating).code}`)
+    const volumes = async () => (await docker('volume', 'ls', '-q')).split('\n').includes(name)
+    const targets = async () => (await host.keys('targets/')).includes(`targets/h1/${name}`)
+    const records = async () => (await host.keys('volumes/')).includes(`volumes/${name}`)
+    await host.until('it is whole or gone', async () => {
+      const found = [await volumes(), await targets(), await records()]
+      return found.every((there) => there === found[0])
+    })
+    await docker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', name)
+    t.equal(
+      await host.shell([`${name}:/d`], 'echo it works >/d/f; cat /d/f'),
+      'it works',
+      'a repeated create gives a volume that works',
+    )
+    await docker('volume', 'rm', name)
+  }
 })
 
 t.test('SIGKILL of the target: writes stall and go on, nothing is lost', async (t) => {

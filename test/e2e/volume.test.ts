@@ -1,4 +1,4 @@
-import { stat, symlink } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -195,6 +195,17 @@ scenario('bad input gets a sentence, and leaves nothing half made', async (t) =>
   })
   t.equal(await docker('ps', '-aq', '--no-trunc', '--filter', 'name=vsm-taken'), foreign, 'it is not touched')
   await docker('rm', 'vsm-taken')
+
+  const folder = join(host.root, 'occupied')
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'precious'), 'data of somebody')
+  t.match(await asked({ Name: 'occupied' }), { message: /is not empty/ })
+  t.equal(
+    await readFile(join(folder, 'precious'), 'utf8'),
+    'data of somebody',
+    'a folder with data is not touched',
+  )
+  await rm(folder, { recursive: true })
 })
 
 scenario('the same volume created at once is made once; ports that are all taken are said', async (t) => {

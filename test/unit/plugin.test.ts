@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { Authz, containerCall } from '../../plugin/authz.ts'
-import { initiatorContainer, mountSecurity, targetContainer } from '../../plugin/container-bodies.ts'
+import {
+  eraseContainer,
+  initiatorContainer,
+  mountSecurity,
+  targetContainer,
+} from '../../plugin/container-bodies.ts'
 import { errorLine } from '../../plugin/engine.ts'
 import { LocalCopy, type LocalVolume } from '../../plugin/local-copy.ts'
 import { parseMountInfo, pluginId } from '../../plugin/mount-table.ts'
@@ -174,8 +179,14 @@ t.test('create bodies', async (t) => {
   ]
   for (const [options, expected] of security) {
     t.strictSame(mountSecurity(options), expected, options.join(' ') || 'none')
-    const { body } = initiatorContainer(volume, target, 'h1', '/m', 'i', mountSecurity(options))
+    const { body } = initiatorContainer(volume, target, 'h1', '/m', 'i', options)
     t.strictSame(body.HostConfig?.SecurityOpt, ['no-new-privileges', ...expected])
+    const selinux = options.includes('name=selinux') ? ['label=disable'] : []
+    for (const { body } of [
+      targetContainer(volume, target, '/r', 'i', options),
+      eraseContainer(volume, '/r', 'i', options),
+    ])
+      t.strictSame(body.HostConfig?.SecurityOpt, ['no-new-privileges', ...selinux])
     t.strictSame(body.HostConfig?.Binds, ['/m:/mounts:rshared'])
     t.notOk(body.HostConfig?.Privileged)
   }
