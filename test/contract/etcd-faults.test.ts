@@ -332,7 +332,9 @@ await t.test('after a hang the newest state stands, soon', async (t) => {
   await publisher.settled()
   etcd.member.pause()
   const hang = performance.now()
+  let published = 0
   for (let n = 1; performance.now() - hang < 2500; n++) {
+    published += 1
     publisher.publish(
       new Map([
         ['own/k', `${n}`],
@@ -351,7 +353,10 @@ await t.test('after a hang the newest state stands, soon', async (t) => {
     [...(await byKey(store, 'own/')).values()].map(({ key, value }) => `${key}=${value}`),
     ['own/k=newest'],
   )
-  t.ok(written < 20, `what came and went in between was not written: ${written} changes`)
+  t.ok(
+    written < published / 5,
+    `what came and went in between was not written: ${written} changes of ${published}`,
+  )
   t.equal(publisher.lag(), 0)
 })
 

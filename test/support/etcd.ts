@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import https from 'node:https'
@@ -129,8 +130,12 @@ export class EtcdMember {
       throw new Error(`etcd at ${this.address} does not answer`)
   }
 
+  /** Returns when all of its threads have stopped: a signal is only on its way when kill returns. */
   pause(): void {
-    this.#process?.kill('SIGSTOP')
+    const pid = this.#process?.pid
+    if (pid === undefined) return
+    process.kill(pid, 'SIGSTOP')
+    while (!threadStates(pid).every((state) => state === 'T'));
   }
 
   resume(): void {
@@ -145,6 +150,12 @@ export class EtcdMember {
     await exit
   }
 }
+
+const threadStates = (pid: number): string[] =>
+  readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3)
+  })
 
 const isHealthy = (url: string): Promise<boolean> =>
   new Promise((resolve) => {
