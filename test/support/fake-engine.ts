@@ -6,6 +6,9 @@ import { join } from 'node:path'
 import { connectDocker } from '../../docker/client.ts'
 import type { Teardown } from './etcd.ts'
 
+/** ms between the headers of an event stream and its subscription: in between it hears nothing. */
+const subscribing = 50
+
 interface FakeContainer {
   Id: string
   name: string
@@ -29,6 +32,8 @@ export class FakeEngine {
   deaf = false
   /** Bytes a chunk of an event stream; 0: as they come. */
   chunk = 0
+  /** How often containers were listed. */
+  lists = 0
   readonly streams = new Set<ServerResponse>()
   #ring: { nano: bigint; line: string }[] = []
   #held: (() => void)[] = []
@@ -82,6 +87,14 @@ export class FakeEngine {
       }
   }
 
+  remove(name: string): void {
+    for (const { Id, name: its } of this.containers.values())
+      if (its === name) {
+        this.containers.delete(Id)
+        this.emit('container', 'destroy', Id)
+      }
+  }
+
   emit(Type: string, Action: string, ID: string): void {
     this.#nano += 1001n
     if (this.deaf) return
@@ -123,8 +136,10 @@ export class FakeEngine {
     const since = BigInt(seconds) * 1_000_000_000n + BigInt(fraction)
     response.writeHead(200)
     response.flushHeaders()
-    for (const { nano, line } of this.#ring) if (nano >= since) this.#send(response, line)
-    this.streams.add(response)
+    setTimeout(() => {
+      for (const { nano, line } of this.#ring) if (nano >= since) this.#send(response, line)
+      if (!response.destroyed) this.streams.add(response)
+    }, subscribing)
     response.on('close', () => this.streams.delete(response))
   }
 
@@ -139,6 +154,7 @@ export class FakeEngine {
         MemTotal: 1,
         SystemTime: new Date(Number(this.#nano / 1_000_000n)).toISOString(),
       }
+    if (path === '/containers/json') this.lists++
     if (path === '/containers/json') return [...this.containers.values()].map(listed)
     if (collection === 'containers') {
       const container = this.containers.get(id)

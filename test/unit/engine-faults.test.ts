@@ -50,6 +50,7 @@ t.test('an event stream in single bytes', async (t) => {
 t.test('a stream is renewed without a gap, without an event twice', async (t) => {
   const engine = await FakeEngine.start(t)
   let renewals = 0
+  let gaps = 0
   const renewAfter = () => {
     renewals++
     return 30
@@ -59,7 +60,9 @@ t.test('a stream is renewed without a gap, without an event twice', async (t) =>
   for (let index = 0; index < 200; index++) {
     engine.emit('container', 'die', `c${index}`)
     await pause(2)
+    if (engine.streams.size === 0) gaps++
   }
+  t.equal(gaps, 0, 'there is a stream at any time')
   await comes(t, 'several renewals', () => renewals > 5)
   await comes(t, 'all events', () => heard.events.length >= 200)
   t.strictSame(
@@ -142,18 +145,33 @@ t.test('a burst of 1000 starts, the first of them during the first look', async 
   t.strictSame(await sidecar.missing(), [])
 })
 
+t.test('a container that starts after the list and before the subscription', async (t) => {
+  const engine = await FakeEngine.start(t)
+  const { services } = serve(t, engine)
+  await until(() => engine.lists > 0 || undefined, { ms: 5000, every: 1 })
+  t.equal(engine.streams.size, 0, 'not subscribed yet')
+  engine.run('c1')
+  await comes(t, 'is replayed', async () => `${await services()}` === 'c1', 1000)
+})
+
 t.test('what the daemon dropped silently is found by the list after the next gap', async (t) => {
   const engine = await FakeEngine.start(t)
   engine.run('old')
-  const { services } = serve(t, engine)
-  await comes(t, 'registered', async () => `${await services()}` === 'old')
+  engine.run('gone')
+  const { services, store } = serve(t, engine)
+  await comes(t, 'registered', async () => `${await services()}` === 'gone,old')
   engine.deaf = true
   engine.kill('old')
+  engine.remove('gone')
   engine.run('new')
   engine.deaf = false
   engine.stop()
   await engine.listen()
   await comes(t, 'relisted', async () => `${await services()}` === 'new')
+  const containers = (await store.read('inventory/fake/container/')).entries.map(
+    ({ value }) => JSON.parse(value).name,
+  )
+  t.strictSame(containers.sort(), ['new', 'old'])
 })
 
 t.test('a volume driver at work holds up nothing but its volumes', async (t) => {
@@ -163,7 +181,11 @@ t.test('a volume driver at work holds up nothing but its volumes', async (t) => 
   const { services, sidecar, store } = serve(t, engine)
   engine.run('c1')
   await comes(t, 'containers are registered', async () => `${await services()}` === 'c1', 1000)
-  t.match(await sidecar.missing(), [/not looked at yet: volume/])
+  t.match(await sidecar.missing(), [/not looked at yet: volume/], 'not listed')
+  engine.block = /^\/volumes\/v1/
+  engine.release()
+  await pause(50)
+  t.match(await sidecar.missing(), [/not looked at yet: volume/], 'listed, but not looked at')
   engine.block = undefined
   engine.release()
   await comes(
