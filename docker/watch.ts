@@ -43,7 +43,8 @@ const firstOverlap = 5_000_000_000n
 /**
  * Follows an engine's events until the signal fires, whatever happens to the engine. Every stream starts with a
  * replay from before the last event; if that event comes again, the daemon's ring reaches back to it and nothing was
- * missed. Otherwise, and at the start, a `resync` is asked for, always after the stream is open.
+ * missed. Otherwise a `resync` is asked for, once the stream must be subscribed. At the very start, without a last
+ * event, there are two: one at once, and one then.
  */
 export const watchEngine = async (
   docker: Docker,
@@ -92,8 +93,10 @@ class Watch {
     const until = AbortSignal.any([signal, stop.signal])
     const silence = this.#silence(until)
     try {
-      if (!(await stream.proven))
-        this.#handlers.resync(stream.expected ? 'events may have been missed' : 'first look')
+      if (!stream.expected) this.#handlers.resync('first look')
+      // by the time that a stream had for its proof, it is subscribed: from here on nothing is missed
+      if (!(await stream.proven) && !signal.aborted)
+        this.#handlers.resync(stream.expected ? 'events may have been missed' : 'second look')
       for (;;) {
         const end = await Promise.race([
           stream.ended,
@@ -124,7 +127,7 @@ class Watch {
       if (eventKey(event) === expected) resolve(true)
       this.#take(event)
     })
-    const timer = setTimeout(() => resolve(false), expected ? this.#times.proof : 0)
+    const timer = setTimeout(() => resolve(false), this.#times.proof)
     const proven = promise.finally(() => clearTimeout(timer))
     return { ...stream, expected: expected !== undefined, proven }
   }
