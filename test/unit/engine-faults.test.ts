@@ -152,7 +152,7 @@ t.test('a container that starts after the list and before the subscription', asy
   await until(() => engine.lists > 0 || undefined, { ms: 5000, every: 1 })
   t.equal(engine.streams.size, 0, 'not subscribed yet')
   engine.run('c1')
-  await comes(t, 'is replayed', async () => `${await services()}` === 'c1', 1000)
+  await comes(t, 'is replayed', async () => `${await services()}` === 'c1', 300)
 })
 
 t.test('what the daemon dropped silently is found by the list after the next gap', async (t) => {
