@@ -147,7 +147,26 @@ check_private_is_possible() {
   done
 }
 
+# dockerd leaves bridge, packet filter and forwarding as it set them, also when it ends. What was there before is noted at the
+# first start, so that purge can put it back; where docker0 was there already they are another daemon's.
+note_network() {
+  [ -z "$(recall FORWARDING)" ] && [ ! -e /sys/class/net/docker0 ] || return 0
+  remember FORWARDING "$(cat /proc/sys/net/ipv4/ip_forward)"
+  remember FORWARD_POLICY "$(iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p')"
+}
+
+restore_network() {
+  [ -n "$(recall FORWARDING)" ] || return 0
+  policy=$(recall FORWARD_POLICY)
+  for kind in iptables ip6tables; do
+    ! have "$kind-save" || "$kind-save" | grep -vE 'DOCKER|docker0' | sed "s/^:FORWARD [A-Z]*/:FORWARD ${policy:-ACCEPT}/" | "$kind-restore"
+  done
+  [ ! -e /sys/class/net/docker0 ] || ip link del docker0
+  recall FORWARDING >/proc/sys/net/ipv4/ip_forward
+}
+
 start_private_daemon() {
+  note_network
   mkdir -p "$run/sock" "$run/data" "$run/log"
   [ -e "$run/daemon.json" ] || echo '{}' >"$run/daemon.json"
   rm -f "$private_socket"

@@ -87,7 +87,11 @@ step 'remove plugin, targets and etcd' remove_plugin_and_containers
 step 'remove the registry' remove_etcd_volume
 step "remove $root" remove_root
 step 'remove images' remove_images
-[ "$chosen" != private ] || step 'end the private Docker Engine' stop_private_daemon
+end_private_daemon() {
+  stop_private_daemon
+  restore_network
+}
+[ "$chosen" != private ] || step 'end the private Docker Engine' end_private_daemon
 installed=$(recall INSTALLED)
 step "remove $run and $build" remove_own_folders
 rm -rf "$run"
