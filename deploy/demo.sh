@@ -86,7 +86,8 @@ ask_portal() {
 
 # On the bridge's address: other machines do not see it, and still it is a service.
 start_service() {
-  address=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}')
+  address=$(docker container inspect -f '{{.NetworkSettings.Gateway}}' "vsm-$volume")
+  [ -n "$address" ]
   docker run -d --name "$demo_container" --label openebs.role=demo -e SERVICE_NAME=demo -p "$address::8080" --volume-driver openebs \
     -v "$volume:/data" --entrypoint node "$sidecar_image" -e '
       process.on("SIGTERM", () => process.exit())
@@ -97,19 +98,19 @@ start_service() {
 tree_is_whole() {
   docker exec "$sidecar_container" registrator ls >"$scratch/tree"
   missing=
-  for part in "$(told name)" volumes VSMs services "$demo_container" inventory; do
+  for part in "$(told name)" volumes VSMs healthy services "$demo_container" inventory; do
     grep -qF "$part" "$scratch/tree" || missing="$missing $part"
   done
   [ -z "$missing" ]
 }
 
 print_tree() {
-  for _ in $(seq 10); do
+  for _ in $(seq 20); do
     ! tree_is_whole || return 0
     sleep 0.5
   done
   cat "$scratch/tree"
-  echo "after 5 s the tree has no$missing"
+  echo "after 10 s the tree has no$missing"
   return 1
 }
 

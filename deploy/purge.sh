@@ -29,14 +29,20 @@ if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
   step 'start the private Docker Engine, to remove what it holds' start_private_daemon
 fi
 reach_engine
-root=$(recall ROOT)
+root=$(volumes_root)
 
-# Volumes of other hosts are listed here too: ours are those whose target runs here.
-own_volumes() { docker ps -a --filter label=openebs.role=target --format '{{.Label "openebs.volume"}}'; }
+# Volumes of other hosts are visible here too: ours are those whose data are in our folder, also while all is down. Read by a
+# container, as the folder is root's.
+own_volumes() {
+  ! docker image inspect "$vsm_image" >/dev/null 2>&1 ||
+    docker run --rm --network none -v "$(dirname "$root"):/parent:ro" --entrypoint sh "$vsm_image" -c \
+      'cd "/parent/$1" 2>/dev/null || exit 0
+      for file in */volume.json; do [ ! -e "$file" ] || echo "${file%/*}"; done' sh "$(basename "$root")"
+}
 
 confirm() {
   say "make purge removes from the Docker Engine at $endpoint:"
-  note "volumes and their data: $(own_volumes | tr '\n' ' ')"
+  note "volumes and their data: $(echo "$volumes" | tr '\n' ' ')"
   note "containers $sidecar_container, $etcd_container; plugin $plugin; volume $etcd_volume; images openebs/*:$version"
   note "folders $root, $run, $build"
   [ "${FORCE:-}" != 1 ] || return 0
@@ -46,11 +52,16 @@ confirm() {
   [ "$answer" = yes ] || fail 'nothing was removed'
 }
 
-# docker volume rm is the one way that takes the registry's records along. Where it fails the data go with the folder.
+# docker volume rm is the one way that takes the daemon's and the registry's records along, and needs etcd and plugin for it.
+# Where it fails the data go with the folder.
 remove_volumes() {
   end_demo
-  for volume in $(own_volumes); do
-    docker volume rm "$volume" || echo "volume $volume could not be removed by the plugin: its folder and container go below"
+  [ -n "$volumes" ] || return 0
+  [ -n "$STORE" ] || sh "$top/deploy/etcd.sh" || echo 'etcd does not start: what it holds goes with its volume'
+  plugin_enabled || docker plugin enable --timeout 30 "$plugin" || echo "the plugin $plugin does not start"
+  for volume in $volumes; do
+    docker volume rm "$volume" || { sleep 5 && docker volume rm "$volume"; } ||
+      echo "volume $volume could not be removed by the plugin: its folder and container go below"
   done
 }
 
@@ -80,6 +91,8 @@ remove_images() {
 remove_etcd_volume() { ! docker volume inspect "$etcd_volume" >/dev/null 2>&1 || docker volume rm "$etcd_volume"; }
 
 refuse_while_used 'make purge' -a
+load_settings
+volumes=$(own_volumes)
 confirm
 step 'remove volumes' remove_volumes
 step 'end the sidecar' end_container "$sidecar_container"
