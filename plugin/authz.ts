@@ -86,7 +86,7 @@ export class Authz {
         time: now.toISOString(),
         user: call.User,
         method: call.RequestMethod,
-        uri: call.RequestUri,
+        uri: withoutBody(call.RequestUri),
         status: call.ResponseStatusCode,
         verdict: 'allow',
         action: parsed.action,
@@ -117,6 +117,14 @@ export class Authz {
     if (id) this.#created.set(id, made)
     return made
   }
+}
+
+/** Only the name is kept of the query: some clients repeat the whole create body in it, with its environment. */
+const withoutBody = (uri: string): string => {
+  const url = URL.parse(uri, 'http://engine')
+  if (!url) return ''
+  const name = url.searchParams.get('name')
+  return url.pathname + (name === null ? '' : `?name=${encodeURIComponent(name)}`)
 }
 
 /** As the Engine understands a reference: whole name, whole id, or the beginning of an id. */

@@ -19,8 +19,17 @@ export const pickPortal = async (
 }
 
 const canBind = (address: string, port: number): Promise<boolean> =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const server = createServer()
-    server.once('error', () => resolve(false))
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRNOTAVAIL')
+        reject(
+          new Failure(
+            'unavailable',
+            `this host has no address ${address} for portals: restart the plugin if its bridge was changed`,
+          ),
+        )
+      else resolve(false)
+    })
     server.listen(port, address, () => server.close(() => resolve(true)))
   })

@@ -27,7 +27,7 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-ENGINE_NET=host "$here/engine.sh" start "$engine" 9>&-
+ENGINE_SUITE=bookworm ENGINE_NET=host "$here/engine.sh" start "$engine" 9>&-
 unset DOCKER_CONTEXT
 export DOCKER_HOST="unix://$engine/docker.sock" OPENEBS_RUN="$cache/run"
 

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { z } from 'zod'
 import manifest from '../../package.json' with { type: 'json' }
 import { until } from '../../process/backoff.ts'
 import { EngineHost } from './engine-host.ts'
@@ -9,6 +10,12 @@ import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
 const template = join(import.meta.dirname, 'template.sh')
+
+/** Debian suite of the Engine, as engine.sh knows it: the same tests run on several. */
+const suite = z
+  .enum(['bullseye', 'bookworm', 'trixie', 'forky'])
+  .default('bookworm')
+  .parse(process.env.ENGINE_SUITE)
 
 /** This machine's address on the network of test hosts (engine.sh). */
 const machine = '198.19.0.1'
@@ -53,7 +60,7 @@ export class PluginHost {
 
   static async #start(t: Teardown, { settings = {}, authz = false }: HostOptions): Promise<PluginHost> {
     const data = (await run('sh', [template], { maxBuffer: 1 << 26 })).stdout.trim()
-    const engine = await EngineHost.prepare(t, { data })
+    const engine = await EngineHost.prepare(t, { data, suite })
     await engine.start()
     const etcd = await startEtcd(t, { listen: machine })
     const host = new PluginHost(engine, etcd)

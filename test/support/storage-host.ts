@@ -11,6 +11,7 @@ import {
   targetContainer,
   targetName,
 } from '../../plugin/container-bodies.ts'
+import { statusFile } from '../../plugin/mount-table.ts'
 import { until } from '../../process/backoff.ts'
 import type { Target, Volume } from '../../registry/records.ts'
 import { targetIqn } from '../../vsm/iqn.ts'
@@ -122,7 +123,7 @@ export class TestVolume {
   }
 
   get #status(): string {
-    return join(this.#host.mounts, `${this.volume.name}.status`)
+    return statusFile(this.#host.mounts, this.volume.name)
   }
   get target(): string {
     return targetName(this.volume.name)
@@ -178,8 +179,8 @@ export class TestVolume {
         () => true,
         () => undefined,
       )
-    if (!(await until(there, { ms: 30_000, every: 20 })))
-      throw new Error(`not mounted after 30 s: ${(await this.#host.state(this.initiator)).log.slice(-1000)}`)
+    if (!(await until(there, { ms: 15_000, every: 20 })))
+      throw new Error(`not mounted after 15 s: ${(await this.#host.state(this.initiator)).log.slice(-1000)}`)
   }
 
   /** SIGKILL to the initiator, which Docker starts again. Returns when its successor serves the mount. */

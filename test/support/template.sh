@@ -1,5 +1,6 @@
 #!/bin/sh
-# template.sh   prints the data root of an Engine that has this clone's plugin (not enabled) and images: .cache/template/data
+# template.sh   prints the data root of an Engine that has this clone's plugin (not enabled) and images:
+#               .cache/template-<suite>/data, of the Engine of ENGINE_SUITE (engine.sh)
 #
 # Test hosts start from a copy of it, which takes a second where making it takes half a minute. Made anew when the sources of
 # plugin or images change.
@@ -8,10 +9,10 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 cache=${OPENEBS_CACHE:-$top/.cache}
-template=$cache/template
+template=$cache/template-${ENGINE_SUITE:-bookworm}
 "$here/images.sh" vsm registrator-sidecar registrator-rootfs plugin >&2
 
-exec 9>"$cache/template.lock"
+exec 9>"$template.lock"
 flock 9
 wanted=$(cat "$cache/images/vsm.id" "$cache/images/registrator-sidecar.id" "$cache/plugin.made" | sha256sum | cut -c1-12)
 if [ "$(cat "$template/made" 2>/dev/null)" != "$wanted" ]; then

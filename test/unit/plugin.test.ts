@@ -235,7 +235,7 @@ t.test(
       },
       {
         RequestMethod: 'POST',
-        RequestUri: '/containers/create?name=vsm-x',
+        RequestUri: '/containers/create?name=vsm-x&Env=%5B%22SECRET%3D1%22%5D',
         RequestBody: base64({ Labels: { 'openebs.role': 'target', 'openebs.volume': 'x' } }),
         ResponseBody: base64({ Id: id }),
         ResponseStatusCode: 201,
@@ -251,7 +251,12 @@ t.test(
     ]
     for (const fields of calls) t.equal(authz.response(call(fields), now).Allow, true)
     t.match(seen, [
-      { action: 'create', status: 201, subject: { container: 'vsm-x', role: 'target', volume: 'x' } },
+      {
+        action: 'create',
+        uri: '/containers/create?name=vsm-x',
+        status: 201,
+        subject: { container: 'vsm-x', role: 'target', volume: 'x' },
+      },
       { action: 'start', user: 'ops', status: 204, subject: { container: 'vsm-x', containerId: id } },
       { action: 'kill', subject: { container: 'initiator-y', volume: 'y' } },
     ])
@@ -283,6 +288,9 @@ t.test('a portal gets a port that is free and no one has; none left is said', as
   t.match(portal, /^127\.0\.0\.1:24\d\d\d$/)
   t.not(await pickPortal('127.0.0.1', { first: port, last: 24999 }, new Set([port])), portal)
   const none = pickPortal('127.0.0.1', { first: port, last: port }, new Set([port]))
+  await t.rejects(pickPortal('203.0.113.1', { first: port, last: port }, new Set()), {
+    message: /no address 203\.0\.113\.1/,
+  })
   await t.rejects(none, { kind: 'unavailable', message: /no free port .* widen OPENEBS_PORTS/ })
 })
 
