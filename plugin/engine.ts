@@ -172,14 +172,16 @@ export class Engine {
     }
   }
 
-  /** The last line that a container of ours logged as an error. */
+  /** The last line that a container of ours logged as an error, else its last line. */
   async lastError(nameOrId: string): Promise<string | undefined> {
     const log = await callDocker(`read the log of ${nameOrId}`, quick, (abortSignal) =>
       this.#docker
         .getContainer(nameOrId)
         .logs({ stdout: true, stderr: true, tail: 20, follow: false, abortSignal }),
     )
-    return errorLine(log.toString('utf8'))
+    const text = log.toString('utf8')
+    // each line of a log comes behind a header of eight bytes
+    return errorLine(text) ?? text.trim().split('\n').at(-1)?.slice(8)
   }
 
   /** Loads an image from a compressed tar when the Engine does not have it. */
