@@ -35,7 +35,7 @@ check: ## Biome, TypeScript, shellcheck
 	@sh deploy/check.sh
 test: ## set up what tests need, and run them
 	@sh deploy/test.sh
-test-all: ## the slow ones too
-	@TEST_ALL=1 sh deploy/test.sh
+test-all: ## the same, and end to end on each supported Engine
+	@sh deploy/test-all.sh
 bench: ## measure
 	@sh deploy/bench.sh

@@ -30,8 +30,8 @@ fi
 
 step 'npm packages' sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
-if [ -e test/support/images.sh ] && is_root; then
-  step 'images for tests' sh test/support/images.sh
+if is_root; then
+  step "images and plugin for tests" sh test/support/template.sh
 fi
 
 mkdir -p "$run/log"

@@ -60,7 +60,7 @@ export const createApp = ({ driver, authz, log }: AppParts): Express => {
   app.post('/VolumeDriver.Get', async (request, response) => {
     try {
       const body = parse('/VolumeDriver.Get', requests.get, request.body)
-      response.json((await driver()).get(body) ?? { Err: `openebs: no volume ${body.Name}` })
+      response.json((await (await driver()).get(body)) ?? { Err: `openebs: no volume ${body.Name}` })
     } catch (error) {
       if (mustNotAnswer(error)) request.socket.destroy()
       else fail(response, '/VolumeDriver.Get', error)

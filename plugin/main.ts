@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { connectDocker } from '../docker/client.ts'
 import { parseEndpoint } from '../docker/endpoint.ts'
+import { pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
 import { KeyedLock } from '../process/keyed-lock.ts'
 import { aborted, runProcess } from '../process/lifecycle.ts'
@@ -40,6 +41,8 @@ const propagatedMount = '/data'
 const vsmTar = '/usr/share/openebs/vsm.tar.gz'
 /** Seconds. Long enough for an election in etcd. */
 const leaseTtl = 30
+/** ms that the first Gets of a new local copy wait for the store. */
+const firstLookMs = 5_000
 /** Seconds that an entry of the audit trail is kept. */
 const auditKept = 7 * 86_400
 
@@ -67,7 +70,9 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   stack.defer(() => store.close())
 
   const { volumes, reconciler } = wireVolumes({ own, engine, local, containers, store, facts, log, stop })
-  driver.resolve(new VolumeDriver(volumes))
+  const firstLook =
+    local.all().length > 0 ? Promise.resolve() : Promise.race([reconciler.first, pause(firstLookMs)])
+  driver.resolve(new VolumeDriver(volumes, () => firstLook))
   log.info({ version, host: facts.host, store: store.description }, 'serving volumes')
 
   const ending = new AbortController()

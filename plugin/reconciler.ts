@@ -19,6 +19,7 @@ export class Reconciler {
   readonly #host: string
   readonly #log: Log
   readonly #wake = new Wake()
+  readonly #first = Promise.withResolvers<void>()
   #complaint = ''
 
   constructor(parts: {
@@ -39,6 +40,11 @@ export class Reconciler {
     this.#wake.wake()
   }
 
+  /** Resolves when the store's records were taken over for the first time. */
+  get first(): Promise<void> {
+    return this.#first.promise
+  }
+
   /** Runs until the signal fires. */
   async run(signal: AbortSignal): Promise<void> {
     this.wake()
@@ -48,6 +54,7 @@ export class Reconciler {
       if (!(await this.#wake.next(resyncEvery, signal)) && signal.aborted) return
       const { revision, problems } = await this.#pass()
       this.#complain(problems)
+      if (problems.length === 0) this.#first.resolve()
       if (revision !== undefined && !watching) {
         watching = true
         void this.#watch(revision, signal).then(() => {

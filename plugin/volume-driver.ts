@@ -7,12 +7,15 @@ import type { Volumes } from './volumes.ts'
 
 type Request<K extends keyof typeof requests> = z.infer<(typeof requests)[K]>
 
-/** The volume driver's calls on the life cycle of volumes. Get, List and Path touch nothing but memory. */
+/** The volume driver's calls on the life cycle of volumes. Get, List and Path are answered from memory. */
 export class VolumeDriver {
   readonly #volumes: Volumes
+  readonly #firstLook: () => Promise<void>
 
-  constructor(volumes: Volumes) {
+  /** `firstLook` ends when the store's records are known, or have not been to be had for some time. */
+  constructor(volumes: Volumes, firstLook: () => Promise<void>) {
     this.#volumes = volumes
+    this.#firstLook = firstLook
   }
 
   async create({ Name, Opts }: Request<'create'>): Promise<Answers['create']> {
@@ -39,8 +42,12 @@ export class VolumeDriver {
     return found && { Mountpoint: this.#entry(found).Mountpoint ?? '' }
   }
 
-  /** Undefined when there is no such volume: the Engine then forgets what it knew of it. */
-  get({ Name }: Request<'get'>): Answers['get'] | undefined {
+  /**
+   * Undefined when there is no such volume: the Engine then forgets what it knew of it. So a plugin that was installed
+   * anew, with an empty local copy, looks at the store first.
+   */
+  async get({ Name }: Request<'get'>): Promise<Answers['get'] | undefined> {
+    if (!this.#volumes.find(Name)) await this.#firstLook()
     const found = this.#volumes.find(Name)
     return found && { Volume: { ...this.#entry(found), Status: status(found) } }
   }

@@ -6,8 +6,8 @@ import { Failure } from './failure.ts'
 const prefix = 'OPENEBS_'
 
 /**
- * Reads settings from the environment. Only names with the prefix OPENEBS_ (and those in `foreign`, such as
- * DOCKER_HOST) are ours; one of ours that the schema does not know is an error, as it is most likely a typo. An empty
+ * Reads settings from the environment. Names with the prefix OPENEBS_ are ours, and those in the schema (DOCKER_HOST, say);
+ * one with the prefix that the schema does not know is an error, as it is most likely a typo. An empty
  * value counts as unset. Errors: `invalid`, naming every bad setting, what was expected and which settings exist.
  */
 export const readSettings = <S extends z.ZodRawShape>(

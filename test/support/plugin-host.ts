@@ -10,6 +10,8 @@ import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
 const template = join(import.meta.dirname, 'template.sh')
+/** As template.sh leaves it. */
+const pluginFolder = join(process.env.OPENEBS_CACHE ?? join(import.meta.dirname, '../../.cache'), 'plugin')
 
 /** Debian suite of the Engine, as engine.sh knows it: the same tests run on several. */
 const suite = z
@@ -35,11 +37,13 @@ export class PluginHost {
   readonly name = 'h1'
   readonly engine: EngineHost
   readonly etcd: EtcdCluster
+  readonly #settings: Record<string, string>
   #daemon: object = {}
 
-  private constructor(engine: EngineHost, etcd: EtcdCluster) {
+  private constructor(engine: EngineHost, etcd: EtcdCluster, settings: Record<string, string>) {
     this.engine = engine
     this.etcd = etcd
+    this.#settings = settings
   }
 
   /** `settings` of the plugin, such as OPENEBS_PORTS. With `authz` the Engine asks the plugin about every call. */
@@ -63,23 +67,36 @@ export class PluginHost {
     const engine = await EngineHost.prepare(t, { data, suite })
     await engine.start()
     const etcd = await startEtcd(t, { listen: machine })
-    const host = new PluginHost(engine, etcd)
-    const all = {
-      OPENEBS_STORE: etcd.uri,
-      OPENEBS_HOST: host.name,
-      OPENEBS_ROOT: host.root,
-      'docker.source': engine.folder,
-      ...settings,
+    const host = new PluginHost(engine, etcd, settings)
+    await host.#enable()
+    if (authz) await host.authorize()
+    return host
+  }
+
+  async #enable(): Promise<void> {
+    const { docker, folder } = this.engine
+    const settings = {
+      OPENEBS_STORE: this.etcd.uri,
+      OPENEBS_HOST: this.name,
+      OPENEBS_ROOT: this.root,
+      'docker.source': folder,
+      ...this.#settings,
     }
-    await engine.docker(
+    await docker(
       'plugin',
       'set',
       'openebs',
-      ...Object.entries(all).map(([name, value]) => `${name}=${value}`),
+      ...Object.entries(settings).map(([name, value]) => `${name}=${value}`),
     )
-    await engine.docker('plugin', 'enable', 'openebs')
-    if (authz) await host.authorize()
-    return host
+    await docker('plugin', 'enable', 'openebs')
+  }
+
+  /** Removes the plugin with all that it keeps, and installs it anew. */
+  async reinstall(): Promise<void> {
+    const { docker } = this.engine
+    await docker('plugin', 'rm', '-f', 'openebs')
+    await docker('plugin', 'create', 'openebs', pluginFolder)
+    await this.#enable()
   }
 
   /** Folder of this host that holds a folder per volume. */
