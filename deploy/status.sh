@@ -69,12 +69,12 @@ report_volumes() {
 $list
 LIST
   if [ -z "$reasons" ]; then
-    healthy volumes "$served served here, $(consumers_count) in use"
+    healthy volumes "$served served here, $(attached) attached"
   else
     unhealthy volumes "$served served here, but:$reasons see docker logs"
   fi
 }
-consumers_count() { docker ps -a --filter label=openebs.role=initiator --format x | wc -l | tr -d ' '; }
+attached() { docker ps -a --filter label=openebs.role=initiator --format x | wc -l | tr -d ' '; }
 
 have docker || { unhealthy daemon 'there is no docker command: make up installs it'; exit 1; }
 load_settings

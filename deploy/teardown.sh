@@ -10,6 +10,9 @@ ours() {
   docker ps -aq --filter "label=openebs.role=$role" "$@"
 }
 
+# of_volumes ROLE: only those that the plugin made: anybody may label a VSM of his own as target.
+of_volumes() { ours "$1" --filter label=openebs.uuid; }
+
 # consumers [-a]: lines "container volume" of containers that use volumes of ours; only running ones without -a. The demo's
 # own is no concern of anybody's.
 consumers() {
@@ -31,12 +34,12 @@ refuse_while_used() {
 }
 
 end_initiators() {
-  initiators=$(ours initiator)
+  initiators=$(of_volumes initiator)
   [ -z "$initiators" ] || { echo "$initiators" | xargs docker stop && echo "$initiators" | xargs docker rm; }
 }
 
 end_targets() {
-  targets=$(ours target)
+  targets=$(of_volumes target)
   [ -z "$targets" ] || { echo "$targets" | xargs docker stop && echo "$targets" | xargs docker rm; }
 }
 

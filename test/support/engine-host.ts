@@ -162,7 +162,12 @@ export const buildImages = async (...names: string[]): Promise<void> => {
 const sweep = async (): Promise<void> => {
   for (const name of await readdir(tmpdir())) {
     const owner = /^eng-(\d+)-/.exec(name)?.[1]
-    if (owner && !(await exists(`/proc/${owner}`))) await EngineHost.left(join(tmpdir(), name)).remove()
+    if (!owner || (await exists(`/proc/${owner}`))) continue
+    await EngineHost.left(join(tmpdir(), name))
+      .remove()
+      .catch((error: Error) =>
+        process.emitWarning(`${name}, left by a test that was killed, stays: ${error.message}`),
+      )
   }
 }
 
