@@ -11,23 +11,7 @@ cd "$top"
 # What the caller set for a real host must not reach tests.
 unset DOCKER_HOST DOCKER_CONTEXT STORE ETCD_PORT ETCD_PEER_PORT REGISTRATOR_PORT ROOT BASE ETCD_IMAGE
 
-packages='mmdebstrap iproute2 procps etcd-server etcd-client tgt libiscsi-bin qemu-system-common qemu-block-extra
-  docker-registry fio strace e2fsprogs shellcheck'
-have docker || packages="$packages docker.io"
-
-missing=
-for package in $packages; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
-done
-if [ -z "$missing" ]; then
-  :
-elif can_install; then
-  # shellcheck disable=SC2086 # a list of words
-  step "install$missing" install_quiet $missing
-else
-  say "! tests of real engines, etcd and targets need root on Debian or Ubuntu, and:$missing; they skip or fail without"
-fi
-
+sh deploy/test-packages.sh
 step 'npm packages' sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
 if is_root; then
