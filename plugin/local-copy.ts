@@ -19,8 +19,8 @@ export type LocalVolume = z.infer<typeof LocalVolume>
 const suffix = '.json'
 
 /**
- * The durable local copy of the records that concern this host: Get, List and Path are answered from it alone,
- * so that they never fail because etcd is away, and never call the Engine. One file per volume; a write is on
+ * The durable local copy of the records that concern this host: Get, List and Path are answered from it, so
+ * that they never fail because etcd is away, and never call the Engine. Only an empty one is filled from the store first. One file per volume; a write is on
  * disk (file and folder) before it is seen in memory.
  */
 export class LocalCopy {

@@ -26,7 +26,7 @@ const canBind = (address: string, port: number): Promise<boolean> =>
         reject(
           new Failure(
             'unavailable',
-            `this host has no address ${address} for portals: restart the plugin if its bridge was changed`,
+            `this host has no address ${address} for portals: if the bridge was changed, restart the plugin`,
           ),
         )
       else resolve(false)

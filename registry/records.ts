@@ -23,6 +23,8 @@ export const Host = z.looseObject({
   capacity: z.looseObject({ cpus: z.number(), memory: bytes }),
   /** Names one run of the sidecar: a second one for the same host sees that it is not its own. */
   instance: z.string(),
+  /** What only one process at a time can hold, of one boot: proves that an earlier run there is dead (sidecar/seat.ts). */
+  seat: z.string().optional(),
   since: time,
 })
 export type Host = z.infer<typeof Host>
@@ -169,6 +171,7 @@ export const Audit = z.looseObject({
   action: z.string(),
   subject: z.looseObject({
     container: z.string(),
+    containerId: z.string(),
     role: z.string().optional(),
     volume: z.string().optional(),
   }),
