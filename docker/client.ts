@@ -80,3 +80,10 @@ export const callDocker = async <T>(
     clearTimeout(timer)
   }
 }
+
+/** Calls that the published types give no options, though dockerode takes them (ping, info). */
+export const bounded = (
+  call: () => Promise<unknown>,
+  docker: Docker,
+  abortSignal: AbortSignal,
+): Promise<unknown> => Reflect.apply(call, docker, [{ abortSignal }])

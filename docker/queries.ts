@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Failure } from '../process/failure.ts'
-import { callDocker, type Docker } from './client.ts'
+import { bounded, callDocker, type Docker } from './client.ts'
 import * as inspect from './inspect.ts'
 
 /**
@@ -22,10 +22,6 @@ const ask = async <T extends z.ZodType>(
   if (parsed.success) return parsed.data
   throw new Failure('invalid', `${doing}: the Docker Engine's answer cannot be read`, parsed.error)
 }
-
-/** Calls that the published types give no options, though dockerode takes them. */
-const bounded = (call: () => Promise<unknown>, docker: Docker, abortSignal: AbortSignal): Promise<unknown> =>
-  Reflect.apply(call, docker, [{ abortSignal }])
 
 /** Whether the engine answers at all, within `ms`. */
 export const pingEngine = async (docker: Docker, ms: number): Promise<void> => {

@@ -1,4 +1,4 @@
-import express, { type Express, type Response } from 'express'
+import express, { type ErrorRequestHandler, type Express, type Response } from 'express'
 import { z } from 'zod'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
@@ -81,6 +81,8 @@ export const createApp = ({ driver, authz, log }: AppParts): Express => {
     (request, response) =>
       void response.status(404).json({ Err: `openebs: unknown call ${request.method} ${request.path}` }),
   )
+  const last: ErrorRequestHandler = (error, request, response, _next) => fail(response, request.path, error)
+  app.use(last)
   return app
 }
 

@@ -34,6 +34,7 @@ interface ContainerCall {
 }
 
 const shortestId = 12
+const mostCreated = 1000
 
 /** Reads "/v1.41/containers/<reference>/<action>?name=…"; undefined where the call is none on a container or only reads. */
 export const containerCall = (method: string, uri: string): ContainerCall | undefined => {
@@ -49,7 +50,7 @@ export const containerCall = (method: string, uri: string): ContainerCall | unde
     return { action: 'create', ...(name ? { name } : {}) }
   return {
     action: action ?? (method === 'DELETE' ? 'remove' : method.toLowerCase()),
-    reference: decodeURIComponent(reference),
+    reference: decoded(reference),
   }
 }
 
@@ -115,7 +116,20 @@ export class Authz {
     const id = Created.safeParse(json(call.ResponseBody)).data?.Id ?? ''
     const made: StorageContainer = { id, name, role, volume: asked?.[labels.volume] ?? '' }
     if (id) this.#created.set(id, made)
+    // what goes by --rm or a prune passes no DELETE here
+    for (const oldest of this.#created.keys())
+      if (this.#created.size > mostCreated) this.#created.delete(oldest)
     return made
+  }
+}
+
+/** The Engine itself refuses an escape that is none. */
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch (error) {
+    if (error instanceof URIError) return text
+    throw error
   }
 }
 

@@ -15,7 +15,9 @@ export class Convergence {
   readonly #steps: VolumeSteps
   readonly #lock: KeyedLock
   /** Uses that an earlier run of this process counted: their Unmount may never come. */
-  readonly #inherited: ReadonlyMap<string, ReadonlySet<string>>
+  readonly #inherited: ReadonlyMap<string, Set<string>>
+  /** What was said already of a volume, not to say it at every pass. */
+  readonly #said = new Map<string, string>()
 
   /** The local copy must be loaded. */
   constructor(parts: VolumeParts, steps: VolumeSteps, lock: KeyedLock) {
@@ -48,11 +50,10 @@ export class Convergence {
         known.volume.wanted === 'absent' || (stored?.uuid === known.volume.uuid && stored.wanted === 'absent')
       if (absent) return this.#continueRemoval(known)
       if (!stored) {
-        this.#parts.log.warn(
-          { volume: name },
+        return this.#warnOnce(
+          name,
           'the store has lost the record of this volume: it is served on, but not registered',
         )
-        return
       }
       if (stored.uuid !== known.volume.uuid)
         throw new Failure(
@@ -63,21 +64,23 @@ export class Convergence {
       await this.#dropStaleReferences(known)
       await records.putTarget(await this.#steps.ensureTarget(name))
       const { attachment } = this.#steps.ready(name)
-      if (attachment) await records.attach(attachment)
+      if (!attachment) return
+      await records.attach(attachment)
+      await this.#parts.initiators.learn(name)
     })
   }
 
   /** Takes over what the store says of volumes of other hosts; what of it cannot be read stays as it was. */
   async follow(volumes: readonly Volume[], unreadable: readonly string[]): Promise<void> {
-    const { local, host, log } = this.#parts
+    const { local, host } = this.#parts
     for (const volume of volumes) {
       if (volume.placement.host === host) continue
       const known = local.get(volume.name)
       // the store was wiped, and the name made anew elsewhere: this host's data are not given up for that
       if (known?.volume.placement.host === host) {
-        log.warn(
-          { volume: volume.name, on: volume.placement.host },
-          'a volume of this host stands in the store as one of another',
+        this.#warnOnce(
+          volume.name,
+          `this volume of ours stands in the store as one of host ${volume.placement.host}`,
         )
         continue
       }
@@ -88,6 +91,17 @@ export class Convergence {
     for (const { volume } of local.all())
       if (volume.placement.host !== host && !stand.has(keys.volume(volume.name)))
         await local.delete(volume.name)
+  }
+
+  /** The Engine mounts it now under this id, which an earlier run may have counted too: its Unmount will come. */
+  seen(name: string, id: string): void {
+    this.#inherited.get(name)?.delete(id)
+  }
+
+  #warnOnce(name: string, problem: string): void {
+    if (this.#said.get(name) === problem) return
+    this.#said.set(name, problem)
+    this.#parts.log.warn({ volume: name }, problem)
   }
 
   async #continueRemoval(known: LocalVolume): Promise<void> {

@@ -3,7 +3,7 @@ import { access } from 'node:fs/promises'
 import { PassThrough } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { z } from 'zod'
-import { callDocker, type Docker, statusOf } from '../docker/client.ts'
+import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
 
@@ -49,7 +49,8 @@ export class Engine {
   /** False while the Engine restores containers at its start (no API then), hangs or is away. */
   async answers(ms = 1_000): Promise<boolean> {
     try {
-      await callDocker('ping', ms, () => this.#docker.ping())
+      // ended with its limit: what hangs would hold one of few connections
+      await callDocker('ping', ms, (signal) => bounded(this.#docker.ping, this.#docker, signal))
       return true
     } catch (error) {
       if (isFailure(error)) return false
@@ -58,7 +59,12 @@ export class Engine {
   }
 
   async info(): Promise<Info> {
-    return Info.parse(await callDocker('ask the Engine for its name', quick, () => this.#docker.info()))
+    const doing = 'ask the Engine for its name'
+    const info = Info.safeParse(
+      await callDocker(doing, quick, (signal) => bounded(this.#docker.info, this.#docker, signal)),
+    )
+    if (info.success) return info.data
+    throw new Failure('invalid', `${doing}: its answer cannot be read`, info.error)
   }
 
   /** Address of the default bridge on this host, where only this host reaches a published port; undefined without one. */

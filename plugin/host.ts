@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import writeFileAtomic from 'write-file-atomic'
 import { z } from 'zod'
 import { pause } from '../process/backoff.ts'
@@ -50,7 +51,7 @@ export const refreshHost = async (
   const kept = await readKept(place)
   const asked = await askHost(engine, place.propagatedMount, signal)
   const facts = { ...asked, host: place.name ?? kept?.host ?? asked.host }
-  await writeFileAtomic(fileOf(place), JSON.stringify(facts))
+  if (!isDeepStrictEqual(facts, kept)) await writeFileAtomic(fileOf(place), JSON.stringify(facts))
   return facts
 }
 
@@ -61,6 +62,8 @@ const readKept = async (place: HostPlace): Promise<HostFacts | undefined> => {
     return HostFacts.parse(JSON.parse(await readFile(fileOf(place), 'utf8')))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    // damaged, or of another version: the Engine knows it all, but for a name that it had before
+    if (error instanceof SyntaxError || error instanceof z.ZodError) return undefined
     throw error
   }
 }

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pause, until } from '../process/backoff.ts'
 import { explain, Failure, isFailure } from '../process/failure.ts'
+import { aborted } from '../process/lifecycle.ts'
 import type { Target, Volume } from '../registry/records.ts'
 import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
@@ -41,24 +42,35 @@ export class Initiators {
   /**
    * Waits until the volume is mounted here, having its containers made by `makeTarget` and by us as soon as the
    * Engine serves its API. While the Engine restores containers it does not, and waits for this very call: then both
-   * containers come up by themselves, by their restart policy, and this only watches. Rejects with `unavailable`
-   * after `ms`, saying what stood in the way.
+   * containers come up by themselves, by their restart policy, and this only watches. Nothing of it goes on when it
+   * has ended. Rejects with `unavailable` after `ms`, saying what stood in the way.
    */
   async attach(volume: Volume, ms: number, makeTarget: () => Promise<Target>): Promise<void> {
+    if (await this.isServed(volume.name)) return
     const done = new AbortController()
     let obstacle: unknown
     const making = this.#make(volume, makeTarget, done.signal, (error) => {
       obstacle = error
     })
-    const served = await until(async () => ((await this.isServed(volume.name)) ? true : undefined), { ms })
-    done.abort()
+    let served: true | undefined
+    try {
+      served = await until(async () => ((await this.isServed(volume.name)) ? true : undefined), { ms })
+    } finally {
+      done.abort()
+      await making
+    }
     if (served) return
-    await Promise.race([making, pause(100)])
     const reason = obstacle ? explain(obstacle) : await this.#said(volume.name)
     throw new Failure(
       'unavailable',
       `volume ${volume.name} is not mounted after ${Math.round(ms / 1000)} s: ${reason}`,
     )
+  }
+
+  /** Has the id of a running initiator known, whoever started it. */
+  async learn(volume: string): Promise<void> {
+    const found = await this.#engine.find(initiatorName(volume))
+    if (found) this.#settings.learned(volume, found.Id)
   }
 
   async #make(
@@ -67,10 +79,12 @@ export class Initiators {
     signal: AbortSignal,
     onError: (error: unknown) => void,
   ): Promise<void> {
+    const ended = aborted(signal).then(() => false)
     while (!signal.aborted)
       try {
-        if (await this.#engine.answers()) {
+        if (await Promise.race([this.#engine.answers(), ended])) {
           const current = await makeTarget()
+          if (signal.aborted) return
           await mkdir(join(this.#settings.mounts, volume.name), { recursive: true })
           this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
           return

@@ -136,8 +136,11 @@ function wireVolumes(parts: {
   }
   const lock = new KeyedLock()
   const steps = new VolumeSteps(volumeParts)
-  const volumes = new Volumes(volumeParts, steps, lock, () => !serving.yet)
   const convergence = new Convergence(volumeParts, steps, lock)
+  const volumes = new Volumes(volumeParts, steps, lock, {
+    restoring: () => !serving.yet,
+    onMount: (name, id) => convergence.seen(name, id),
+  })
   const reconciler = new Reconciler({ convergence, records, engine, host, log })
   return { volumes, reconciler }
 }
@@ -193,7 +196,9 @@ async function keepFacts(
     if (!isDeepStrictEqual(fresh, facts))
       log.warn({ facts, fresh }, 'the host has changed: restart the plugin to follow')
   } catch (error) {
-    if (!signal.aborted) throw error
+    // a full disk, say: volumes are served all the same
+    if (!signal.aborted)
+      log.warn({ reason: explain(error) }, 'what the Engine says of this host could not be kept')
   }
   await aborted(signal)
 }

@@ -21,6 +21,7 @@ export class Reconciler {
   readonly #wake = new Wake()
   readonly #first = Promise.withResolvers<void>()
   #complaint = ''
+  #unread = ''
 
   constructor(parts: {
     convergence: Convergence
@@ -81,8 +82,10 @@ export class Reconciler {
       )
       for (const name of this.#convergence.here()) ours.add(name)
       const results = await Promise.all([...ours].map((name) => this.#converge(name)))
-      if (unreadable.length > 0)
+      const unread = unreadable.join(', ')
+      if (unread && unread !== this.#unread)
         this.#log.warn({ keys: unreadable }, 'records that this version cannot read are left alone')
+      this.#unread = unread
       return { revision, problems: results.filter((problem) => problem !== undefined) }
     } catch (error) {
       return { problems: [explain(error)] }

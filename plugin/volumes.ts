@@ -24,13 +24,23 @@ export class Volumes {
   readonly #steps: VolumeSteps
   readonly #lock: KeyedLock
   readonly #restoring: () => boolean
+  readonly #onMount: (name: string, id: string) => void
 
-  /** `restoring` holds until the Engine has served its API once: it may be restoring containers, and waits for us. */
-  constructor(parts: VolumeParts, steps: VolumeSteps, lock: KeyedLock, restoring: () => boolean) {
+  /**
+   * `restoring` holds until the Engine has served its API once: it may be restoring containers, and waits for us.
+   * `onMount` is told of each use before it is counted.
+   */
+  constructor(
+    parts: VolumeParts,
+    steps: VolumeSteps,
+    lock: KeyedLock,
+    { restoring, onMount }: { restoring: () => boolean; onMount: (name: string, id: string) => void },
+  ) {
     this.#parts = parts
     this.#steps = steps
     this.#lock = lock
     this.#restoring = restoring
+    this.#onMount = onMount
   }
 
   async create(name: string, options: Record<string, string> | null | undefined): Promise<void> {
@@ -70,6 +80,7 @@ export class Volumes {
     return this.#locked(name, `mount volume ${name}`, ms, async (isLate) => {
       if (isLate()) return ''
       const { volume } = this.#steps.ready(name)
+      this.#onMount(name, id)
       await this.#steps.update(name, (entry) => addReference(entry, id))
       try {
         await this.#steps.claimAttachment(name)

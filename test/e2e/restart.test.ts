@@ -84,6 +84,26 @@ t.test('SIGKILL of the plugin in the middle of a create: the volume is finished,
   }
 })
 
+for (const fs of ['ext4', 'xfs'])
+  t.test(
+    `death of the initiator under writes, ${fs}: the next container has all that was on disk`,
+    async (t) => {
+      const name = `torn-${fs}`
+      await docker('volume', 'create', '-d', 'openebs', '-o', 'size=320M', '-o', `fs=${fs}`, name)
+      // says when the disk is gone, and goes on writing to it: XFS then shuts down
+      const writer = `echo kept >/d/kept; sync /d/kept; sync /d; echo ready
+      while :; do date >>/d/log && sync /d/log || echo failed; sleep 0.1; done 2>/dev/null`
+      await host.service(`writer-${fs}`, `${name}:/d`, writer)
+      const says = async (word: string) => (await docker('logs', `writer-${fs}`)).includes(word)
+      await host.until('the writer has written', () => says('ready'))
+      await docker('kill', `initiator-${name}`)
+      await host.until('the writer has lost its disk', () => says('failed'))
+      t.equal(await host.shell([`${name}:/d`], 'cat /d/kept'), 'kept')
+      await docker('rm', '-f', `writer-${fs}`)
+      await docker('volume', 'rm', name)
+    },
+  )
+
 t.test('SIGKILL of the target: writes stall and go on, nothing is lost', async (t) => {
   const began = (await begins()).length
   const [pid] = await host.processes('^tgtd')
