@@ -13,6 +13,7 @@ if ! have docker || [ ! -e "$state" ]; then
   exit
 fi
 only_one
+only_remembered
 choose_engine
 if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
   stop_private_daemon

@@ -86,9 +86,17 @@ socket_name() {
   esac
 }
 
-# Where volumes are kept on the daemon's host. With a private daemon nothing is left outside of .run/.
+# Where volumes are kept on the daemon's host: where the first `make up` put them, whatever ROOT says by now, as they do not
+# move. With a private daemon nothing is left outside of .run/.
 volumes_root() {
-  if [ "$chosen" = private ]; then setting ROOT "$run/openebs"; else setting ROOT /var/lib/openebs; fi
+  kept=$(recall ROOT)
+  if [ -n "$kept" ]; then
+    echo "$kept"
+  elif [ "$chosen" = private ]; then
+    echo "${ROOT:-$run/openebs}"
+  else
+    echo "${ROOT:-/var/lib/openebs}"
+  fi
 }
 
 daemon_json() {

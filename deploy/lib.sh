@@ -108,6 +108,9 @@ fingerprint() {
     sha256sum | cut -c1-12
 }
 
+# What is ended or removed is what was set up: the settings of that make up count, not those that the caller has at hand.
+only_remembered() { unset STORE ETCD_PORT ETCD_PEER_PORT REGISTRATOR_PORT ROOT; }
+
 load_settings() {
   ETCD_PORT=$(setting ETCD_PORT 2379)
   ETCD_PEER_PORT=$(setting ETCD_PEER_PORT 2380)

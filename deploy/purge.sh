@@ -9,6 +9,7 @@ set -eu
 . "$top/deploy/teardown.sh"
 
 only_one
+only_remembered
 
 # The state goes last: what fails before can be repeated.
 remove_own_folders() {
@@ -29,11 +30,14 @@ if [ "$chosen" = private ] && ! private_daemon_pid >/dev/null; then
   step 'start the private Docker Engine, to remove what it holds' start_private_daemon
 fi
 reach_engine
-root=$(volumes_root)
+# Only what make up noted, and no default: where it ended before that, it made no folder.
+root=$(recall ROOT)
+root_is_ours() { [ -n "$root" ] && [ "$(recall ROOT_ADDED)" = "$root" ]; }
 
 # Volumes of other hosts are visible here too: ours are those whose data are in our folder, also while all is down. Read by a
 # container, as the folder is root's.
 own_volumes() {
+  [ -n "$root" ] || return 0
   ! docker image inspect "$vsm_image" >/dev/null 2>&1 ||
     docker run --rm --network none -v "$(dirname "$root"):/parent:ro" --entrypoint sh "$vsm_image" -c \
       'cd "/parent/$1" 2>/dev/null || exit 0
@@ -44,7 +48,9 @@ confirm() {
   say "make purge removes from the Docker Engine at $endpoint:"
   note "volumes and their data: $(echo "$volumes" | tr '\n' ' ')"
   note "containers $sidecar_container, $etcd_container; plugin $plugin; volume $etcd_volume; images openebs/*:$version"
-  note "folders $root, $run, $build"
+  folders="$run, $build"
+  ! root_is_ours || folders="$root, $folders"
+  note "folders $folders"
   [ "${FORCE:-}" != 1 ] || return 0
   [ -t 0 ] || fail 'nobody is there to ask: say FORCE=1 to remove it without a question'
   printf 'Remove all of it? [yes/no] '
@@ -75,7 +81,7 @@ remove_plugin_and_containers() {
 
 # By a container: the folder belongs to root, and the caller need not be. What somebody else had there before stays.
 remove_root() {
-  [ "$(recall ROOT_ADDED)" = yes ] || { echo "$root was there before make up: it stays"; return 0; }
+  root_is_ours || { echo "$root was there before make up: it stays"; return 0; }
   docker run --rm --network none -v "$(dirname "$root"):/parent" --entrypoint rm "$vsm_image" \
     -rf --one-file-system "/parent/$(basename "$root")"
 }
@@ -98,7 +104,7 @@ step 'remove volumes' remove_volumes
 step 'end the sidecar' end_container "$sidecar_container"
 step 'remove plugin, targets and etcd' remove_plugin_and_containers
 step 'remove the registry' remove_etcd_volume
-step "remove $root" remove_root
+[ -z "$root" ] || step "remove $root" remove_root
 step 'remove images' remove_images
 end_private_daemon() {
   stop_private_daemon

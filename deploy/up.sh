@@ -65,6 +65,20 @@ root_is_new() {
     -c '[ -e "/parent/$1" ] && echo no || echo yes' sh "$(basename "$root")"
 }
 
+# `no`, or the very path: what purge erases must be the folder that was asked for here, and no other.
+note_root() {
+  [ -z "$(recall ROOT_ADDED)" ] || return 0
+  case $(root_is_new) in
+    yes) remember ROOT_ADDED "$root" ;;
+    no) remember ROOT_ADDED no ;;
+  esac
+}
+
+# Volumes do not move with a setting: those of the former folder would be lost to plugin and purge.
+kept=$(recall ROOT)
+[ -z "${ROOT:-}" ] || [ -z "$kept" ] || [ "$ROOT" = "$kept" ] ||
+  fail "ROOT is $ROOT, and volumes of this clone are in $kept: make purge first, or leave ROOT as it was"
+
 # Preflight comes first of all: where it says no, not even a folder has been made.
 status=0
 sh "$top/deploy/preflight.sh" || status=$?
@@ -90,7 +104,7 @@ done
 remember ROOT "$root"
 
 sh "$top/deploy/images.sh"
-[ -n "$(recall ROOT_ADDED)" ] || remember ROOT_ADDED "$(root_is_new)"
+note_root
 [ -n "$STORE" ] || sh "$top/deploy/etcd.sh"
 sh "$top/deploy/plugin.sh"
 sh "$top/deploy/sidecar.sh"
