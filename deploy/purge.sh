@@ -66,6 +66,13 @@ remove_volumes() {
   [ -n "$STORE" ] || sh "$top/deploy/etcd.sh" || echo 'etcd does not start: what it holds goes with its volume'
   plugin_enabled || docker plugin enable --timeout 30 "$plugin" || echo "the plugin $plugin does not start"
   for volume in $volumes; do
+    # Another driver may have a volume of the folder's name, and the daemon would remove that one.
+    driver=$(docker volume inspect -f '{{.Driver}}' "$volume") || driver=none
+    case $driver in
+      "$plugin" | "$plugin:latest") ;;
+      *) echo "the daemon has no volume $volume of the plugin (driver: $driver): only its folder and container go, below"
+        continue ;;
+    esac
     docker volume rm "$volume" || { sleep 5 && docker volume rm "$volume"; } ||
       echo "volume $volume could not be removed by the plugin: its folder and container go below"
   done

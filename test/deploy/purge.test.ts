@@ -101,6 +101,14 @@ t.test('purge erases no folder that make up did not make', async (t) => {
   }
 })
 
+t.test("purge leaves another driver's volume alone that has a folder's name", async (t) => {
+  const answers = { 'volume inspect*Driver*v1': 'echo local', 'volume inspect*Driver*v2': 'echo openebs' }
+  const { status, text, asked } = await inClone(t, 'purge', ours, { FORCE: '1' }, answers)
+  t.equal(status, 0, text)
+  t.notMatch(asked, /docker volume rm v1/)
+  t.match(asked, /docker volume rm v2/)
+})
+
 t.test('make up with another ROOT than that of the volumes there are', async (t) => {
   const { status, text, asked } = await inClone(t, 'up', ours, { ROOT: '/srv/foreign' })
   t.equal(status, 1)
