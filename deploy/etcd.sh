@@ -5,6 +5,8 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=deploy/engine.sh
 . "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
 reach_engine
 load_settings
 
@@ -14,7 +16,7 @@ wanted=$(fingerprint "$ETCD_PORT" "$ETCD_PEER_PORT" "$(docker image inspect -f '
 is_healthy() { docker exec "$etcd_container" etcdctl --endpoints="http://127.0.0.1:$ETCD_PORT" endpoint health; }
 
 run_etcd() {
-  docker container rm -f "$etcd_container" 2>/dev/null || true
+  end_container "$etcd_container"
   peer=http://127.0.0.1:$ETCD_PEER_PORT
   client=http://127.0.0.1:$ETCD_PORT
   # Both images of etcd that there may be store as a user of their own; root without capabilities may not read the other's.

@@ -38,8 +38,6 @@ assemble() {
   echo "$wanted" >"$made/plugin.made"
 }
 
-made_of() { docker plugin inspect -f '{{.Config.Description}}' "$plugin" 2>/dev/null | sed -n 's/.*build \([0-9a-f]*\)).*/\1/p'; }
-
 wanted_settings() {
   echo "OPENEBS_STORE=$store"
   echo "OPENEBS_ROOT=$(volumes_root)"

@@ -64,7 +64,7 @@ remove_volumes() {
   end_demo
   [ -n "$volumes" ] || return 0
   [ -n "$STORE" ] || sh "$top/deploy/etcd.sh" || echo 'etcd does not start: what it holds goes with its volume'
-  plugin_enabled || docker plugin enable --timeout 30 "$plugin" || echo "the plugin $plugin does not start"
+  plugin_enabled || ! plugin_is_ours || docker plugin enable --timeout 30 "$plugin" || echo "the plugin $plugin does not start"
   for volume in $volumes; do
     # Another driver may have a volume of the folder's name, and the daemon would remove that one.
     driver=$(docker volume inspect -f '{{.Driver}}' "$volume") || driver=none
@@ -101,7 +101,11 @@ remove_images() {
   docker image prune -f --filter label=openebs.role=build
 }
 
-remove_etcd_volume() { ! docker volume inspect "$etcd_volume" >/dev/null 2>&1 || docker volume rm "$etcd_volume"; }
+remove_etcd_volume() {
+  docker volume inspect "$etcd_volume" >/dev/null 2>&1 || return 0
+  etcd_volume_is_ours || { echo "volume $etcd_volume is not labelled openebs.role=etcd: it is not ours and stays"; return 0; }
+  docker volume rm "$etcd_volume"
+}
 
 refuse_while_used 'make purge' -a
 load_settings

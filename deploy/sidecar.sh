@@ -5,6 +5,8 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=deploy/engine.sh
 . "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
 reach_engine
 load_settings
 
@@ -16,7 +18,7 @@ wanted=$(fingerprint "$image_id" "$store" "$REGISTRATOR_PORT" "$host" "$level" "
 # The socket's folder is bound, not the socket: that is another file after the daemon's restart. Not recursively: else the
 # sidecar would hold every network namespace and plugin mount that stood below /var/run when it started.
 run_sidecar() {
-  docker container rm -f "$sidecar_container" 2>/dev/null || true
+  end_container "$sidecar_container"
   docker run -d --name "$sidecar_container" --label openebs.role=registrator --label "openebs.build=$wanted" \
     --network host --restart always --stop-timeout 30 \
     --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \

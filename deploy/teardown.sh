@@ -43,17 +43,27 @@ end_targets() {
   [ -z "$targets" ] || { echo "$targets" | xargs docker stop && echo "$targets" | xargs docker rm; }
 }
 
-# end_container NAME: only if it is ours.
+# end_container NAME: only if it is ours. One that does not stop by itself goes all the same.
 end_container() {
   role=$(docker container inspect -f '{{index .Config.Labels "openebs.role"}}' "$1" 2>/dev/null) || return 0
   [ -n "$role" ] || { echo "container $1 has no label openebs.role: it is not ours and stays"; return 0; }
-  docker stop "$1" && docker rm "$1"
+  docker stop "$1" || echo "container $1 did not stop"
+  docker rm -f "$1"
+}
+
+etcd_volume_is_ours() {
+  [ "$(docker volume inspect -f '{{index .Labels "openebs.role"}}' "$etcd_volume" 2>/dev/null)" = etcd ]
 }
 
 end_demo() {
   demo=$(ours demo)
   [ -z "$demo" ] || docker rm -f "$demo"
 }
+
+# made_of: the build of the plugin that is there. A plugin has no labels: one whose description names no build was made by
+# somebody else, who may have called it openebs too, and his is neither replaced nor removed.
+made_of() { docker plugin inspect -f '{{.Config.Description}}' "$plugin" 2>/dev/null | sed -n 's/.*build \([0-9a-f]*\)).*/\1/p'; }
+plugin_is_ours() { [ -n "$(made_of)" ]; }
 
 plugin_enabled() { [ "$(docker plugin inspect -f '{{.Enabled}}' "$plugin" 2>/dev/null)" = true ]; }
 
@@ -129,7 +139,7 @@ reload_daemon() {
 }
 
 disable_plugin() {
-  plugin_enabled || return 0
+  plugin_enabled && plugin_is_ours || return 0
   leave_authorization
   # The daemon counts every volume that it knows as a use, so without -f it refuses; nothing is mounted any more.
   docker plugin disable -f "$plugin"
@@ -138,6 +148,7 @@ disable_plugin() {
 # Removing a plugin erases its mount folder: not with a file system in it.
 remove_plugin() {
   docker plugin inspect "$plugin" >/dev/null 2>&1 || return 0
+  plugin_is_ours || { echo "the plugin $plugin is none that make up made: it stays"; return 0; }
   disable_plugin
   id=$(docker plugin inspect -f '{{.Id}}' "$plugin")
   ! is_local_engine || ! grep -q "/plugins/$id/propagated-mount/" /proc/self/mountinfo || {

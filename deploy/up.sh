@@ -5,6 +5,8 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=deploy/engine.sh
 . "$top/deploy/engine.sh"
+# shellcheck source=deploy/teardown.sh
+. "$top/deploy/teardown.sh"
 
 bring_engine() {
   if ! have dockerd || ! have docker; then
@@ -57,6 +59,12 @@ check_names() {
     found=$(docker container inspect -f '{{index .Config.Labels "openebs.role"}}' "$container" 2>/dev/null) || continue
     [ -n "$found" ] || fail "a container called $container is there that make up did not make: rename or remove it"
   done
+  ! docker plugin inspect "$plugin" >/dev/null 2>&1 || plugin_is_ours ||
+    fail "a plugin called $plugin is there that make up did not make: end what uses its volumes, and remove it" \
+      "(docker plugin disable $plugin && docker plugin rm $plugin)"
+  [ -z "$STORE" ] || return 0
+  ! docker volume inspect "$etcd_volume" >/dev/null 2>&1 || etcd_volume_is_ours ||
+    fail "a volume called $etcd_volume is there that make up did not make: rename or remove it, or name your etcd by STORE"
 }
 
 # Asked of the daemon's host, before the plugin makes the folder: purge removes only what was not there before.

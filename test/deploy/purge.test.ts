@@ -109,6 +109,51 @@ t.test("purge leaves another driver's volume alone that has a folder's name", as
   t.match(asked, /docker volume rm v2/)
 })
 
+t.test('purge and down leave what only has our names', async (t) => {
+  const answers = {
+    'container inspect*Labels*': 'echo',
+    'volume inspect*Labels*': 'echo',
+    'plugin inspect*Description*': "echo 'Somebody else (build of his)'",
+  }
+  for (const script of ['purge', 'down']) {
+    const { status, text, asked } = await inClone(t, script, ours, { FORCE: '1' }, answers)
+    t.equal(status, 0, text)
+    t.notMatch(asked, /docker (stop|rm|plugin (disable|rm|enable)|volume rm openebs-etcd)/, script)
+  }
+})
+
+t.test('make up where others have our names', async (t) => {
+  const cases: [Answers, RegExp][] = [
+    [
+      { 'container inspect*Labels*': 'echo' },
+      /a container called openebs-etcd is there that make up did not make/,
+    ],
+    [
+      { 'plugin inspect*Description*': 'echo Else' },
+      /a plugin called openebs is there that make up did not make/,
+    ],
+    [{ 'volume inspect*Labels*': 'echo' }, /a volume called openebs-etcd is there that make up did not make/],
+  ]
+  for (const [answers, sentence] of cases) {
+    // A socket of another machine, so that what this one lacks is no matter.
+    const DOCKER_HOST = 'tcp://192.0.2.1:2376'
+    const { status, text, asked } = await inClone(t, 'up', {}, { DOCKER_HOST }, answers)
+    t.equal(status, 1)
+    t.match(text, sentence)
+    t.notMatch(asked, /docker (run|create|rm|stop|volume create|plugin (create|disable|set|rm))/)
+  }
+})
+
+t.test('etcd.sh and sidecar.sh take no container away that only has the name', async (t) => {
+  for (const script of ['etcd', 'sidecar']) {
+    // docker run fails as the daemon's would, where the name is taken.
+    const answers = { 'container inspect*Labels*': 'echo', 'run -d*': 'exit 125' }
+    const { status, asked } = await inClone(t, script, { ...ours, STORE: '' }, {}, answers)
+    t.not(status, 0)
+    t.notMatch(asked, /docker (stop|rm|container rm)/)
+  }
+})
+
 t.test('make up with another ROOT than that of the volumes there are', async (t) => {
   const { status, text, asked } = await inClone(t, 'up', ours, { ROOT: '/srv/foreign' })
   t.equal(status, 1)
