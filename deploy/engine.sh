@@ -72,6 +72,15 @@ first_line() { echo "$1" | head -n 1; }
 
 is_local_engine() { case $endpoint in unix://*) true ;; *) false ;; esac; }
 
+# Whether files and processes of this machine tell of the daemon: one that is named may be another's, also by a unix socket
+# (ssh -L, a virtual machine, a container), unless the name is that of the machine's own socket.
+is_own_daemon() {
+  case $chosen/$endpoint in
+    private/* | default/* | */"$default_endpoint" | */unix:///run/docker.sock) true ;;
+    *) false ;;
+  esac
+}
+
 # The folder, on the daemon's host, that holds docker.sock.
 socket_folder() {
   case $endpoint in

@@ -82,6 +82,13 @@ in_info() { docker info -f '{{range .Plugins.Authorization}}{{println .}}{{end}}
 # A reload with the plugin disabled kills dockerd, and a start fails: so it leaves daemon.json first, the daemon reloads, and
 # only then it may be disabled. `make up` has it join again.
 leave_authorization() {
+  if ! is_own_daemon; then
+    # Its daemon.json is out of reach, and this machine's is another daemon's. What /info says lasts until a restart [20.10].
+    in_info || return 0
+    echo "the Docker Engine at $endpoint has $plugin as authorization plugin, and would not survive without: take it out of" \
+      'authorization-plugins in daemon.json (or of the options of dockerd) on that host, restart its daemon, and repeat'
+    return 1
+  fi
   file=$(daemon_json)
   if in_info && in_daemon_options; then
     echo "dockerd was started with --authorization-plugin=$plugin: start it without that option first, then repeat"
@@ -99,7 +106,7 @@ leave_authorization() {
 }
 
 join_authorization() {
-  [ "$(recall AUTHORIZES)" = yes ] || return 0
+  [ "$(recall AUTHORIZES)" = yes ] && is_own_daemon || return 0
   edit_authorization "$(daemon_json)" join
   reload_daemon
   remember AUTHORIZES ''

@@ -14,6 +14,9 @@ interface Outcome {
   asked: string
 }
 
+/** A daemon of another machine: files and processes of the one that runs the tests are no matter, and stay as they are. */
+const ENGINE = 'tcp://192.0.2.1:2376'
+
 /** Answers of the docker command: shell patterns of its words -> script. */
 type Answers = Record<string, string>
 
@@ -22,7 +25,7 @@ const whole: Answers = {
   'info*SystemTime*': 'echo 2026-01-01T00:00:00Z',
   'info*Authorization*': ':',
   'info*': "printf '%s\\n' version=27.1.1 type=linux arch=x86_64 root=/var/lib/docker os=Debian",
-  'context*': 'echo unix:///var/run/docker.sock',
+  'context*': `echo ${ENGINE}`,
   'run*volume.json*': "printf '%s\\n' v1 v2",
   'volume inspect*Driver*': 'echo openebs:latest',
   'volume inspect*Labels*': 'echo etcd',
@@ -74,7 +77,6 @@ const inClone = async (
   return { status, text, asked: existsSync(log) ? readFileSync(log, 'utf8') : '' }
 }
 
-const ENGINE = 'unix:///var/run/docker.sock'
 const STORE = 'etcd://192.0.2.1:2379'
 const ours = { ENGINE, STORE, ROOT: '/srv/ours', ROOT_ADDED: '/srv/ours' }
 const erased = (folder: string) => new RegExp(`docker run .*--entrypoint rm .*/parent/${folder}$`, 'm')
@@ -135,9 +137,7 @@ t.test('make up where others have our names', async (t) => {
     [{ 'volume inspect*Labels*': 'echo' }, /a volume called openebs-etcd is there that make up did not make/],
   ]
   for (const [answers, sentence] of cases) {
-    // A socket of another machine, so that what this one lacks is no matter.
-    const DOCKER_HOST = 'tcp://192.0.2.1:2376'
-    const { status, text, asked } = await inClone(t, 'up', {}, { DOCKER_HOST }, answers)
+    const { status, text, asked } = await inClone(t, 'up', {}, {}, answers)
     t.equal(status, 1)
     t.match(text, sentence)
     t.notMatch(asked, /docker (run|create|rm|stop|volume create|plugin (create|disable|set|rm))/)
@@ -151,6 +151,24 @@ t.test('etcd.sh and sidecar.sh take no container away that only has the name', a
     const { status, asked } = await inClone(t, script, { ...ours, STORE: '' }, {}, answers)
     t.not(status, 0)
     t.notMatch(asked, /docker (stop|rm|container rm)/)
+  }
+})
+
+t.test('a daemon of another host that has the plugin as authorization plugin', async (t) => {
+  for (const script of ['purge', 'down']) {
+    const { status, text, asked } = await inClone(
+      t,
+      script,
+      ours,
+      { FORCE: '1' },
+      { 'info*Authorization*': 'echo openebs:latest' },
+    )
+    t.not(status, 0)
+    t.match(
+      text,
+      /at tcp:\/\/192\.0\.2\.1:2376 has openebs as authorization plugin.*daemon\.json.*on that host/s,
+    )
+    t.notMatch(asked, /plugin (disable|rm)/)
   }
 })
 
