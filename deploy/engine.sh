@@ -134,6 +134,8 @@ install_quiet() {
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
+    # A signal ends a shell without its EXIT trap. It waits for apt-get: what that installs must not start meanwhile.
+    trap 'exit 130' INT TERM HUP
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi

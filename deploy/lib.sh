@@ -42,15 +42,15 @@ step() {
   began=$(clock)
   "$@" >>"$log" 2>&1 </dev/null 9>&- &
   work=$!
-  # A shell's background jobs ignore the interrupt key: end them from here.
-  trap 'kill "$work" "$pulse" 2>/dev/null; exit 130' INT TERM
+  # A shell's background jobs ignore the interrupt key: end them from here, and give them time to clean up after themselves.
+  trap 'kill "$work" "$pulse" 2>/dev/null; wait "$work"; exit 130' INT TERM HUP
   heartbeat 9>&- &
   pulse=$!
   status=0
   wait "$work" || status=$?
   kill "$pulse" 2>/dev/null || true
   wait "$pulse" 2>/dev/null || true
-  trap - INT TERM
+  trap - INT TERM HUP
   [ ! -t 1 ] || printf '\r\033[K'
   if [ "$status" = 0 ]; then
     say "✓ $words  $(seconds_since "$began")"
