@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
 import { pause, until } from '../../process/backoff.ts'
 import { isFailure } from '../../process/failure.ts'
@@ -34,6 +35,25 @@ const timed = async (promise: Promise<unknown>): Promise<{ ms: number; kind: str
     (error: unknown) => (isFailure(error) ? error.kind : String(error)),
   )
   return { ms: performance.now() - began, kind }
+}
+
+const stalls = monitorEventLoopDelay({ resolution: 10 })
+stalls.enable()
+/** ms that a busy machine may take to let all processes concerned run; a wait without a bound lasts longer. */
+const room = 2000
+
+/**
+ * Takes the time from `from` on, and says whether a promise of `limit` ms was kept. This process's own standing still since
+ * then is not counted, nor what the machine needs to get to it.
+ */
+const stopwatch = () => {
+  stalls.reset()
+  const from = performance.now()
+  return (t: Test, limit: number, what: string, ms = performance.now() - from) => {
+    const stalled = stalls.max / 1e6
+    const found = `${what}: promised within ${limit} ms, took ${Math.round(ms)}`
+    t.ok(ms < limit + room + stalled, `${found}; this test stood still for up to ${Math.round(stalled)}`)
+  }
 }
 
 /** Polls until `probe` holds; the test fails after `ms`. */
@@ -72,21 +92,23 @@ await t.test('without etcd every call fails as unavailable, in its bound', async
       timed(lease.revoke()),
     ])
   etcd.member.pause()
+  const hung = stopwatch()
   for (const { ms, kind } of await all()) {
     t.equal(kind, 'unavailable', 'it hangs')
-    t.ok(ms < 1500, `bound of 1200 ms: ${Math.round(ms)} ms`)
+    hung(t, 1200, 'a call', ms)
   }
   etcd.member.resume()
   t.ok(proxy.accepted <= 2, `all calls share a connection, also those that time out: ${proxy.accepted}`)
   await etcd.member.kill()
+  const gone = stopwatch()
   for (const { ms, kind } of await all()) {
     t.equal(kind, 'unavailable', 'it is gone')
-    t.ok(ms < 1500, `bound of 1200 ms: ${Math.round(ms)} ms`)
+    gone(t, 1200, 'a call', ms)
   }
   await etcd.member.start()
-  const back = performance.now()
+  const back = stopwatch()
   await wait(t, 'it answers again', async () => (await timed(store.read(''))).kind === 'none')
-  t.ok(performance.now() - back < 3000, `after ${Math.round(performance.now() - back)} ms`)
+  back(t, 3000, 'an answer')
 })
 
 await t.test('a write that was given up never lands on a newer one', async (t) => {
@@ -235,14 +257,11 @@ await t.test('connections that a firewall has forgotten are replaced', async (t)
   await wait(t, 'it follows', () => seen === 1)
   proxy.forget()
   await direct.apply([put('b', '1')])
+  const forgotten = stopwatch()
   const { ms, kind } = await timed(store.apply([put('c', '1')]))
   t.equal(kind, 'none', `a write takes ${Math.round(ms)} ms, and fails not`)
-  const forgotten = performance.now()
   await wait(t, 'the watch is back', () => seen === 3)
-  t.ok(
-    performance.now() - forgotten + ms < 6000,
-    `within ${Math.round(performance.now() - forgotten + ms)} ms`,
-  )
+  forgotten(t, 6000, 'the watch')
   const { accepted } = proxy
   await until(() => undefined, { ms: 4000 })
   t.equal(proxy.accepted, accepted, 'a quiet watch is not taken for a silent one')
@@ -288,12 +307,9 @@ await t.test('a lease outlives an outage that is longer than its TTL', async (t)
   publisher.publish(desired.set('own/late', ''))
   await pause(3500) // the outage itself: longer than the TTL
   await etcd.member.start()
-  const back = performance.now()
+  const back = stopwatch()
   await publisher.settled()
-  t.ok(
-    performance.now() - back < 4000,
-    `what came meanwhile is written ${Math.round(performance.now() - back)} ms later`,
-  )
+  back(t, 4000, 'what came meanwhile is written')
   const lasting = until(() => held?.lost.aborted || undefined, { ms: 3500, every: 50 })
   t.equal(await lasting, undefined, 'the lease was not given up')
   t.equal(
@@ -307,16 +323,16 @@ await t.test('a lost lease is replaced, and everything published anew', async (t
   const etcd = await startEtcd(t)
   const store = await open(t, { uri: etcd.uri })
   let written = 0
-  const { session, publisher } = publishing(t, store, 10, { written: (changes) => (written += changes) })
+  const { session, publisher } = publishing(t, store, 60, { written: (changes) => (written += changes) })
   publisher.publish(new Map(range(500).map((n) => [`own/${n}`, `${n}`])))
   await publisher.settled()
   const held = session.current()
   await etcd.ctl('lease', 'revoke', BigInt(held?.lease.id ?? 0).toString(16))
-  // A change finds the lease gone long before the next renewal would.
-  const began = performance.now()
+  // A change finds the lease gone long before the next renewal would, after 20 s.
+  const lost = stopwatch()
   publisher.publish(new Map(range(501).map((n) => [`own/${n}`, `${n}`])))
   await publisher.settled()
-  t.ok(performance.now() - began < 1500, `all back after ${Math.round(performance.now() - began)} ms`)
+  lost(t, 1500, 'all is back')
   t.equal(held?.lost.aborted, true, 'whoever used the old lease was told')
   const entries = (await store.read('own/')).entries
   t.equal(entries.filter(({ lease }) => lease === session.current()?.lease.id).length, 501)
@@ -346,9 +362,9 @@ await t.test('after a hang the newest state stands, soon', async (t) => {
   publisher.publish(new Map([['own/k', 'newest']]))
   t.ok(publisher.lag() > 2000)
   etcd.member.resume()
-  const resumed = performance.now()
+  const resumed = stopwatch()
   await publisher.settled()
-  t.ok(performance.now() - resumed < 4000, `${Math.round(performance.now() - resumed)} ms after its end`)
+  resumed(t, 4000, 'the newest state')
   t.same(
     [...(await byKey(store, 'own/')).values()].map(({ key, value }) => `${key}=${value}`),
     ['own/k=newest'],
@@ -421,11 +437,8 @@ await t.test('a closed store lets its process end', async (t) => {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await once(child.stdout, 'data')
-  const closed = performance.now()
+  const closed = stopwatch()
   const [status] = await once(child, 'exit')
   t.equal(status, 0)
-  t.ok(
-    performance.now() - closed < 1000,
-    `it ended ${Math.round(performance.now() - closed)} ms after closing`,
-  )
+  closed(t, 1000, 'its end after closing')
 })
