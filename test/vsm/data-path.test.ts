@@ -19,7 +19,11 @@ const write = (container: string, file: string, megabytes: number, ...options: s
 }
 
 /** Writes blocks at random and reads them back, on this machine; a block that is not what was written ends it with an error. */
-const fio = async (volume: TestVolume, shape: { bs: string; depth: number; size: string }) => {
+const fio = async (
+  volume: TestVolume,
+  shape: { bs: string; depth: number; size: string },
+  ...more: string[]
+) => {
   const { bs, depth, size } = shape
   const where = [`--filename=${await volume.data(`fio.${bs}`)}`, '--ioengine=libaio', '--direct=1']
   const load = ['--rw=randwrite', `--bs=${bs}`, `--iodepth=${depth}`, `--size=${size}`, '--end_fsync=1']
@@ -27,7 +31,7 @@ const fio = async (volume: TestVolume, shape: { bs: string; depth: number; size:
   return new Promise<{ code: number; said: string }>((resolve) => {
     execFile(
       'fio',
-      ['--name=verify', '--verify_state_save=0', ...where, ...load, ...check],
+      ['--name=verify', '--verify_state_save=0', ...where, ...load, ...check, ...more],
       (error, stdout, stderr) =>
         resolve({ code: error ? Number(error.code) : 0, said: error ? stdout + stderr : '' }),
     )
@@ -40,6 +44,16 @@ const underWay = async (volume: TestVolume, bs: string) => {
   const blocks = async () => ((await stat(file).catch(() => undefined))?.blocks ? true : undefined)
   return until(blocks, { ms: 10_000, every: 10 })
 }
+
+/** When each fdatasync that succeeded was done, in ms since 1970, as `strace -f -ttt -T` tells it. */
+const syncs = (trace: string): number[] =>
+  trace.split('\n').flatMap((line) => {
+    const [, at, call, took] =
+      /(\d+\.\d+) (fdatasync\(\d+\)|<\.\.\. fdatasync resumed>.*) += 0 <(\d+\.\d+)>/.exec(line) ?? []
+    if (!at || !call) return []
+    // the time of a call is that of its begin; of one that another interrupted here, that of its end
+    return [1000 * (Number(at) + (call.startsWith('<') ? 0 : Number(took)))]
+  })
 
 /** The loop device that the volume is mounted from. Other tests have devices on the same kernel, at the same time. */
 const loopOf = async (volume: TestVolume) => {
@@ -100,12 +114,37 @@ t.test('an fsync in a container is one of the file on the target', async (t) => 
   const volume = host.volume('synced')
   await volume.mount()
   await volume.use('writer')
-  const trace = spawn('strace', ['-f', '-e', 'trace=fdatasync', '-p', String(await volume.tgtd())])
+  const watched = ['-f', '-ttt', '-T', '-e', 'trace=fdatasync', '-p', String(await volume.tgtd())]
+  const trace = spawn('strace', watched)
   let seen = ''
   trace.stderr.on('data', (chunk: Buffer) => (seen += chunk))
   t.ok(await until(() => /attached/.test(seen) || undefined, { ms: 10_000 }), 'strace watches tgtd')
-  await host.engine.docker('exec', 'writer', 'dd', 'if=/dev/zero', 'of=/data/f', 'count=1', 'conv=fsync')
-  t.match(seen, /fdatasync\(\d+\) += 0|fdatasync resumed.* = 0/, 'it was on the disk when dd ended')
+  /** Writes a block, with nothing left to write before; gives when dd began and ended. */
+  const dd = async (file: string, ...options: string[]) => {
+    await host.engine.docker('exec', 'writer', 'sync', '-f', '/data')
+    const began = Date.now()
+    await host.engine.docker(
+      'exec',
+      'writer',
+      'dd',
+      'if=/dev/zero',
+      `of=/data/${file}`,
+      'count=1',
+      ...options,
+    )
+    return { began, ended: Date.now() + 1 }
+  }
+  const synced = ({ began, ended }: { began: number; ended: number }) =>
+    syncs(seen).some((at) => at >= began && at <= ended)
+  // ext4 commits by itself 5 s after a change: while dd runs only if that takes so long, and hardly three times
+  const without = [await dd('a'), await dd('b'), await dd('c')]
+  const withFsync = await dd('f', 'conv=fsync')
+  t.ok(
+    await until(() => synced(withFsync) || undefined, { ms: 10_000 }),
+    'it was on the disk when dd ended, whenever strace says so',
+  )
+  // strace reports in order: of what came before it has said all
+  t.notOk(without.every(synced), 'dd without fsync ends with nothing synced')
   trace.kill('SIGINT')
   await once(trace, 'close')
 
@@ -153,10 +192,12 @@ t.test('an initiator that is stopped waits for the container that still writes',
 })
 
 t.test('a killed target only stalls', async (t) => {
-  const volume = host.volume('stalled', { size: 256 * MiB })
+  const volume = host.volume('stalled', { size: 384 * MiB })
   await volume.mount()
   let done = false
-  const working = fio(volume, { bs: '4k', depth: 16, size: '64m' }).finally(() => {
+  // not done before 5 s, however fast the machine; a block on the disk is one that was written
+  const slow = ['--rate=,32m', '--fallocate=none']
+  const working = fio(volume, { bs: '4k', depth: 16, size: '160m' }, ...slow).finally(() => {
     done = true
   })
   t.ok(await underWay(volume, '4k'))
