@@ -152,33 +152,63 @@ private_daemon_pid() {
 # Sockets below it carry names of 80 and more characters, and a socket's path ends at 107: hence not under .run/.
 exec_root() { echo "/run/openebs-$(echo "$run" | sha256sum | cut -c1-6)"; }
 
+# other_daemons: pids of the dockerds in this network namespace that are not ours.
+other_daemons() {
+  own=$(private_daemon_pid) || own=none
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
+    [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
+    [ "${process#/proc/}" = "$own" ] || echo "${process#/proc/}"
+  done
+}
+
 check_private_is_possible() {
   is_root || fail 'no Docker Engine answers, and only root can start one: start yours, or name it by DOCKER_HOST'
   [ "${#private_socket}" -le 107 ] ||
     fail "$private_socket is longer than the 107 characters that a socket's path may have: clone into a shorter path"
-  for process in /proc/[0-9]*; do
-    [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
-    [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
-    ! grep -qa -e '--iptables=false' "$process/cmdline" || continue
-    [ "${process#/proc/}" = "$(private_daemon_pid)" ] ||
-      fail "another dockerd (pid ${process#/proc/}) runs in this network, and two would fight over docker0: name its" \
-        'socket by DOCKER_HOST'
+  for other in $(other_daemons); do
+    grep -qa -e '--iptables=false' "/proc/$other/cmdline" ||
+      fail "another dockerd (pid $other) runs in this network, and two would fight over docker0: name its socket by" \
+        DOCKER_HOST
   done
 }
 
 # dockerd leaves bridge, packet filter and forwarding as it set them, also when it ends. What was there before is noted at the
-# first start, so that purge can put it back; where docker0 was there already they are another daemon's.
+# first start since boot, so that purge can put it back; where docker0 was there already they are another daemon's.
+boot_id() { cat /proc/sys/kernel/random/boot_id; }
+forward_policy() { "$1" -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p'; }
 note_network() {
-  [ -z "$(recall FORWARDING)" ] && [ ! -e /sys/class/net/docker0 ] || return 0
+  [ "$(recall FORWARDING_BOOT)" != "$(boot_id)" ] || return 0
+  remember FORWARDING ''
+  [ ! -e /sys/class/net/docker0 ] || return 0
   remember FORWARDING "$(cat /proc/sys/net/ipv4/ip_forward)"
-  remember FORWARD_POLICY "$(iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p')"
+  remember FORWARD_POLICY_iptables "$(forward_policy iptables)"
+  remember FORWARD_POLICY_ip6tables "$(forward_policy ip6tables)"
+  remember FORWARDING_BOOT "$(boot_id)"
 }
 
+# restored_rules: of an iptables-save, without what dockerd adds; the policy, where it is known, is that of the table filter's
+# chain: other tables have a FORWARD too.
+restored_rules() {
+  policy=$1
+  grep -vE 'DOCKER|docker0' | if [ -n "$policy" ]; then
+    sed "/^\*filter/,/^COMMIT/s/^:FORWARD [A-Z]*/:FORWARD $policy/"
+  else
+    cat
+  fi
+}
+
+# Not where another dockerd works with them by now, nor what was noted before a boot: the machine has set that anew.
 restore_network() {
-  [ -n "$(recall FORWARDING)" ] || return 0
-  policy=$(recall FORWARD_POLICY)
-  for kind in iptables ip6tables; do
-    ! have "$kind-save" || "$kind-save" | grep -vE 'DOCKER|docker0' | sed "s/^:FORWARD [A-Z]*/:FORWARD ${policy:-ACCEPT}/" | "$kind-restore"
+  [ -n "$(recall FORWARDING)" ] && [ "$(recall FORWARDING_BOOT)" = "$(boot_id)" ] || return 0
+  others=$(other_daemons | tr '\n' ' ')
+  if [ -n "$others" ]; then
+    echo "another dockerd runs in this network (pid ${others% }): docker0, packet filter and forwarding stay for it"
+    return 0
+  fi
+  for family in iptables ip6tables; do
+    have "$family-save" || continue
+    "$family-save" | restored_rules "$(recall "FORWARD_POLICY_$family")" | "$family-restore"
   done
   [ ! -e /sys/class/net/docker0 ] || ip link del docker0
   recall FORWARDING >/proc/sys/net/ipv4/ip_forward

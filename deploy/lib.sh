@@ -41,9 +41,9 @@ step() {
   from=$(wc -c 2>/dev/null <"$log" || echo 0)
   began=$(clock)
   "$@" >>"$log" 2>&1 </dev/null 9>&- &
-  work=$!
+  work=$! pulse=$!
   # A shell's background jobs ignore the interrupt key: end them from here, and give them time to clean up after themselves.
-  trap 'kill "$work" "$pulse" 2>/dev/null; wait "$work"; exit 130' INT TERM HUP
+  trap 'kill "$work" "$pulse" 2>/dev/null || true; wait "$work" || true; exit 130' INT TERM HUP
   heartbeat 9>&- &
   pulse=$!
   status=0
