@@ -7,9 +7,9 @@
 help: ## this list
 	@echo 'OpenEBS on Docker hosts: volumes that are served over iSCSI, and a registry of what runs.'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo 'Settings: STORE=etcd://host:port (your etcd), ETCD_PORT, ETCD_PEER_PORT, REGISTRATOR_PORT, ROOT (folder of volumes),'
-	@echo '          OPENEBS_HOST, OPENEBS_PORTS, OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context'
-	@echo '          names the daemon.'
+	@echo 'Settings: STORE=etcd://host:port (your etcd; STORE=own goes back to one on this host), ETCD_PORT, ETCD_PEER_PORT,'
+	@echo '          REGISTRATOR_PORT, ROOT (folder of volumes; stays as it is until make purge), OPENEBS_HOST, OPENEBS_PORTS,'
+	@echo '          OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
 
 demo: ## a host from nothing, and the story of a volume on it
 	@sh deploy/demo.sh

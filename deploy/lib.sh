@@ -116,10 +116,12 @@ load_settings() {
   ETCD_PEER_PORT=$(setting ETCD_PEER_PORT 2380)
   REGISTRATOR_PORT=$(setting REGISTRATOR_PORT 9190)
   STORE=$(setting STORE '')
+  # Nothing given means what was said last, so the way back from an etcd that was named needs a word.
+  [ "$STORE" != own ] || STORE=
   case $STORE in
     '') store=etcd://127.0.0.1:$ETCD_PORT ;;
     etcd://?*) store=$STORE ;;
-    *) fail "STORE is $STORE: expected etcd://host:port[,host:port...][/prefix], or nothing for an etcd of our own" ;;
+    *) fail "STORE is $STORE: expected etcd://host:port[,host:port...][/prefix], or own for an etcd of our own" ;;
   esac
   for port in "$ETCD_PORT" "$ETCD_PEER_PORT" "$REGISTRATOR_PORT"; do
     case $port in

@@ -172,6 +172,21 @@ t.test('a daemon of another host that has the plugin as authorization plugin', a
   }
 })
 
+t.test('STORE=own goes back from a remembered etcd to the own one', async (t) => {
+  // Of an up that ends at a name which is taken: the one that only matters with an etcd of our own.
+  const answers = { 'volume inspect*Labels*': 'echo' }
+  const own = await inClone(t, 'up', ours, { STORE: 'own' }, answers)
+  t.match(own.text, /a volume called openebs-etcd is there that make up did not make/)
+  const remembered = await inClone(t, 'env', ours)
+  t.match(
+    remembered.text,
+    /ETCDCTL_ENDPOINTS='http:\/\/192\.0\.2\.1:2379'/,
+    'without it the remembered one counts',
+  )
+  const env = await inClone(t, 'env', ours, { STORE: 'own' })
+  t.match(env.text, /ETCDCTL_ENDPOINTS='http:\/\/127\.0\.0\.1:2379'/)
+})
+
 t.test('make up with another ROOT than that of the volumes there are', async (t) => {
   const { status, text, asked } = await inClone(t, 'up', ours, { ROOT: '/srv/foreign' })
   t.equal(status, 1)
