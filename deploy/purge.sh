@@ -60,6 +60,7 @@ confirm() {
 
 # docker volume rm is the one way that takes the daemon's and the registry's records along, and needs etcd and plugin for it.
 # Where it fails the data go with the folder.
+driver_of() { docker volume inspect -f '{{.Driver}}' "$1"; }
 remove_volumes() {
   end_demo
   [ -n "$volumes" ] || return 0
@@ -67,7 +68,7 @@ remove_volumes() {
   plugin_enabled || ! plugin_is_ours || docker plugin enable --timeout 30 "$plugin" || echo "the plugin $plugin does not start"
   for volume in $volumes; do
     # Another driver may have a volume of the folder's name, and the daemon would remove that one.
-    driver=$(docker volume inspect -f '{{.Driver}}' "$volume") || driver=none
+    driver=$(driver_of "$volume") || driver=$(sleep 5 && driver_of "$volume") || driver=none
     case $driver in
       "$plugin" | "$plugin:latest") ;;
       *) echo "the daemon has no volume $volume of the plugin (driver: $driver): only its folder and container go, below"
