@@ -58,9 +58,10 @@ confirm() {
   [ "$answer" = yes ] || fail 'nothing was removed'
 }
 
+driver_of() { docker volume inspect -f '{{.Driver}}' "$1"; }
+
 # docker volume rm is the one way that takes the daemon's and the registry's records along, and needs etcd and plugin for it.
 # Where it fails the data go with the folder.
-driver_of() { docker volume inspect -f '{{.Driver}}' "$1"; }
 remove_volumes() {
   end_demo
   [ -n "$volumes" ] || return 0
