@@ -27,6 +27,7 @@ import { LocalCopy } from './local-copy.ts'
 import { Reconciler } from './reconciler.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
+import { guardSocket } from './socket-guard.ts'
 import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
 import { VolumeDriver } from './volume-driver.ts'
@@ -77,7 +78,11 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
 
   const ending = new AbortController()
   const until = AbortSignal.any([stop, ending.signal])
-  const running = Promise.all([reconciler.run(until), keepFacts(engine, place, facts, log, until)])
+  const running = Promise.all([
+    reconciler.run(until),
+    keepFacts(engine, place, facts, log, until),
+    guardSocket(pluginSocket, until),
+  ])
   stack.defer(async () => {
     ending.abort()
     await running

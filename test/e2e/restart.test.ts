@@ -67,6 +67,11 @@ t.test('SIGKILL of the plugin in the middle of a create: the volume is finished,
     await setTimeout(ms)
     await host.engine.exec('kill', '-KILL', ...(await host.processes('/app/plugin/main.ts')))
     t.comment(`killed after ${ms} ms: create ended with ${(await creating).code}`)
+    await host.until(
+      'the Engine reaches the plugin again',
+      async () => (await host.engine.tryDocker('volume', 'ls')).code === 0,
+      90_000,
+    )
     const volumes = async () => (await docker('volume', 'ls', '-q')).split('\n').includes(name)
     const targets = async () => (await host.keys('targets/')).includes(`targets/h1/${name}`)
     const records = async () => (await host.keys('volumes/')).includes(`volumes/${name}`)
@@ -82,6 +87,23 @@ t.test('SIGKILL of the plugin in the middle of a create: the volume is finished,
     )
     await docker('volume', 'rm', name)
   }
+})
+
+t.test('a socket that the Engine removed from under the plugin: it is started anew', async (t) => {
+  const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
+  const began = (await begins()).length
+  const before = await host.processes('/app/plugin/main.ts')
+  await host.engine.exec('rm', '-rf', `/run/docker/plugins/${plugin.Id}`)
+  await host.until('another run of the plugin', async () =>
+    (await host.processes('/app/plugin/main.ts')).some((pid) => !before.includes(pid)),
+  )
+  await host.until(
+    'the Engine reaches it',
+    async () => (await host.engine.tryDocker('volume', 'ls')).code === 0,
+    90_000,
+  )
+  await goesOn()
+  t.equal((await begins()).length, began, 'the container was not restarted')
 })
 
 for (const fs of ['ext4', 'xfs'])
