@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
+import type { StoppedContainer } from './revival.ts'
 
 const Info = z.object({
   Name: z.string().min(1),
@@ -30,6 +31,12 @@ const Inspected = z.object({
   State: z.object({ Running: z.boolean(), Status: z.string(), ExitCode: z.number() }),
 })
 export type Inspected = z.infer<typeof Inspected>
+
+const Stopped = z.object({
+  Name: z.string(),
+  HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }) }),
+  State: z.object({ Error: z.string() }),
+})
 
 /** Limits in ms. A quick call that takes longer means that the Engine is not serving. */
 const quick = 5_000
@@ -229,6 +236,40 @@ export class Engine {
       .map(({ Id }) => Id)
   }
 
+  /** Containers that use a volume, do not run, and have not been asked to. */
+  async stoppedUsers(volume: string): Promise<StoppedContainer[]> {
+    const listed: unknown = await callDocker(
+      `list the stopped containers of volume ${volume}`,
+      quick,
+      (abortSignal) =>
+        this.#docker.listContainers({
+          all: true,
+          filters: { volume: [volume], status: ['exited', 'created'] },
+          abortSignal,
+        }),
+    )
+    const ids = z.array(z.object({ Id: z.string() })).parse(listed)
+    return Promise.all(ids.map(({ Id }) => this.#stopped(Id)))
+  }
+
+  async #stopped(id: string): Promise<StoppedContainer> {
+    const found: unknown = await callDocker(`inspect container ${id}`, quick, (abortSignal) =>
+      this.#docker.getContainer(id).inspect({ abortSignal }),
+    )
+    const { Name, HostConfig, State } = Stopped.parse(found)
+    return {
+      id,
+      name: Name.replace(/^\//, ''),
+      restartPolicy: HostConfig.RestartPolicy.Name,
+      error: State.Error,
+    }
+  }
+
+  /** Starts a container of the user's: with its Mounts it may take as long as they may. */
+  async start(id: string): Promise<void> {
+    await this.#start(id, id, 2 * patient)
+  }
+
   async #create(spec: ContainerSpec): Promise<string> {
     const container = await callDocker(`create container ${spec.name}`, patient, (abortSignal) =>
       this.#docker.createContainer({ name: spec.name, ...spec.body, abortSignal }),
@@ -236,8 +277,8 @@ export class Engine {
     return container.id
   }
 
-  async #start(name: string, id: string): Promise<void> {
-    await callDocker(`start container ${name}`, patient, (abortSignal) =>
+  async #start(name: string, id: string, ms = patient): Promise<void> {
+    await callDocker(`start container ${name}`, ms, (abortSignal) =>
       this.#docker.getContainer(id).start({ abortSignal }),
     ).catch((error: unknown) => {
       // 304: it runs already

@@ -25,6 +25,7 @@ import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.t
 import { Initiators } from './initiators.ts'
 import { LocalCopy } from './local-copy.ts'
 import { Reconciler } from './reconciler.ts'
+import { reviveConsumers } from './revival.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
 import { guardSocket } from './socket-guard.ts'
@@ -142,6 +143,12 @@ function wireVolumes(parts: {
   const lock = new KeyedLock()
   const steps = new VolumeSteps(volumeParts)
   const convergence = new Convergence(volumeParts, steps, lock)
+  if (own.OPENEBS_REVIVE === 'yes')
+    void serving.once
+      .then(() => (stop.aborted ? undefined : reviveConsumers(engine, convergence.here(), log)))
+      .catch((error: unknown) =>
+        log.warn({ reason: explain(error) }, 'could not look for containers to start'),
+      )
   const volumes = new Volumes(volumeParts, steps, lock, {
     restoring: () => !serving.yet,
     onMount: (name, id) => convergence.seen(name, id),

@@ -35,6 +35,12 @@ export const settings = {
     .string()
     .default(`openebs/vsm:${version}`)
     .describe('Image of VSMs. The default one comes with the plugin and is loaded where it is missing.'),
+  OPENEBS_REVIVE: z
+    .enum(['yes', 'no'])
+    .default('yes')
+    .describe(
+      'Whether containers that are to run always are started when their volume was not up at the restore.',
+    ),
   OPENEBS_LOG_LEVEL: z
     .enum(logLevels)
     .default('info')

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
-import { PluginHost } from '../support/plugin-host.ts'
+import { PluginHost, sidecarImage } from '../support/plugin-host.ts'
 
 /** What happens to a running container on a volume when something under it ends. Authz is on throughout. */
 const host = await PluginHost.start(t, { authz: true })
@@ -125,6 +125,34 @@ for (const fs of ['ext4', 'xfs'])
       await docker('volume', 'rm', name)
     },
   )
+
+t.test(
+  'a container whose start failed for want of its volume is started when the plugin is back',
+  async (t) => {
+    await docker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'late')
+    host.etcd.member.pause()
+    const args = [
+      '--restart',
+      'always',
+      '--network',
+      'none',
+      '-v',
+      'late:/d',
+      '--entrypoint',
+      'sh',
+      sidecarImage,
+    ]
+    const refused = await host.engine.tryDocker('run', '-d', '--name', 'late', ...args, '-c', 'sleep 1000')
+    t.match(refused.stderr, /openebs: etcd at .* does not answer/, 'its first Mount needs the store')
+    host.etcd.member.resume()
+    await host.engine.exec('kill', '-KILL', ...(await host.processes('/app/plugin/main.ts')))
+    const running = async () =>
+      (await host.engine.tryDocker('ps', '-q', '--filter', 'name=^late$')).stdout !== ''
+    await host.until('it runs', running, 90_000)
+    await docker('rm', '-f', 'late')
+    await docker('volume', 'rm', 'late')
+  },
+)
 
 t.test('SIGKILL of the target: writes stall and go on, nothing is lost', async (t) => {
   const began = (await begins()).length

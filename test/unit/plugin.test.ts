@@ -16,6 +16,7 @@ import { parseMountInfo, pluginId } from '../../plugin/mount-table.ts'
 import { pickPortal } from '../../plugin/portals.ts'
 import { AuthzRequest } from '../../plugin/protocol.ts'
 import { addReference, dropReference, isReferenced } from '../../plugin/references.ts'
+import { isOwedStart } from '../../plugin/revival.ts'
 import { settings } from '../../plugin/settings.ts'
 import { checkName, parseOptions, parseSize } from '../../plugin/volume-options.ts'
 import { isFailure } from '../../process/failure.ts'
@@ -304,6 +305,22 @@ t.test('a wrong setting is named with what was expected, a typo too', async (t) 
   })
   t.strictSame(readSettings(settings, { OPENEBS_HOST: '', PATH: '/bin' }).OPENEBS_HOST, undefined)
   t.ok(isFailure(new Error('x')) === false)
+})
+
+t.test('which containers the Engine owes a start', async (t) => {
+  const mount =
+    "error while mounting volume '/x': VolumeDriver.Mount: openebs: volume v is not mounted after 110 s"
+  const table: [string, string, boolean][] = [
+    ['always', mount, true],
+    ['unless-stopped', mount, true],
+    ['no', mount, false],
+    ['on-failure', mount, false],
+    ['always', '', false],
+    ['always', 'driver failed programming external connectivity', false],
+    ['always', "error while mounting volume '': other: nothing of ours", false],
+  ]
+  for (const [restartPolicy, error, owed] of table)
+    t.equal(isOwedStart({ id: 'i', name: 'n', restartPolicy, error }), owed, `${restartPolicy}: ${error}`)
 })
 
 t.test("our entrypoints' last error line", async (t) => {
