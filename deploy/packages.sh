@@ -17,6 +17,10 @@ in_line() {
 
 have npm || fail 'npm is missing, which brings the checks and Node: install it (Debian, Ubuntu: sudo apt-get install npm)'
 in_line || npm ci --loglevel=error --ignore-scripts --no-audit --no-fund
+# npm 9 (Debian 12) skips the Node of the other processor, and takes away the link that both have.
+case $(uname -m) in x86_64) processor=x64 ;; aarch64) processor=arm64 ;; *) processor=none ;; esac
+brought=node-linux-$processor/bin/node
+[ -e node_modules/.bin/node ] || [ ! -e "node_modules/$brought" ] || ln -sf "../$brought" node_modules/.bin/node
 PATH=$top/node_modules/.bin:$PATH
 major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
 [ "$major" -ge 26 ] ||
