@@ -22,9 +22,11 @@ case $(uname -m) in x86_64) processor=x64 ;; aarch64) processor=arm64 ;; *) proc
 brought=node-linux-$processor/bin/node
 [ -e node_modules/.bin/node ] || [ ! -e "node_modules/$brought" ] || ln -sf "../$brought" node_modules/.bin/node
 PATH=$top/node_modules/.bin:$PATH
-major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
+said=$(node --version 2>&1) ||
+  fail "node does not run: $said (Debian and Ubuntu have what Node 26 needs in libatomic1: sudo apt-get install libatomic1)"
+major=$(echo "$said" | sed 's/^v\([0-9]*\).*/\1/')
 [ "$major" -ge 26 ] ||
-  fail "node in PATH is $(node --version), and npm has no binary for this system: put Node 26 or later in PATH"
+  fail "node in PATH is $said, and npm has no binary for this system: put Node 26 or later in PATH"
 # tap makes its own entry point of the plugins that .taprc names.
 built=$(cksum .taprc)
 [ "$(cat node_modules/.tap-built 2>/dev/null)" = "$built" ] || { tap build && echo "$built" >node_modules/.tap-built; }
