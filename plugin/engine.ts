@@ -6,37 +6,8 @@ import { z } from 'zod'
 import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
+import { Bridge, firstAddress, Info, Inspected, Stopped } from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
-
-const Info = z.object({
-  Name: z.string().min(1),
-  DockerRootDir: z.string().min(1),
-  SecurityOptions: z
-    .array(z.string())
-    .nullish()
-    .transform((list) => list ?? []),
-})
-export type Info = z.infer<typeof Info>
-
-const Bridge = z.object({
-  IPAM: z.object({
-    Config: z.array(z.object({ Subnet: z.string(), Gateway: z.string().optional() })).nullish(),
-  }),
-})
-
-const Inspected = z.object({
-  Id: z.string(),
-  Image: z.string(),
-  Config: z.object({ Labels: z.record(z.string(), z.string()).nullish() }),
-  State: z.object({ Running: z.boolean(), Status: z.string(), ExitCode: z.number() }),
-})
-export type Inspected = z.infer<typeof Inspected>
-
-const Stopped = z.object({
-  Name: z.string(),
-  HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }) }),
-  State: z.object({ Error: z.string() }),
-})
 
 /** Limits in ms. A quick call that takes longer means that the Engine is not serving. */
 const quick = 5_000
@@ -309,7 +280,3 @@ export const errorLine = (log: string): string | undefined =>
     .findLast((line) => line.includes('openebs: error: '))
     ?.replace(/^.*openebs: error: /, '')
     .trim()
-
-/** An Engine that made its bridge in this run names no gateway: it is the subnet's first address ("172.17.0.0/16"). */
-const firstAddress = (subnet: string): string =>
-  (subnet.split('/')[0] ?? '').replace(/\d+$/, (last) => String(Number(last) + 1))

@@ -80,5 +80,5 @@ const status = ({ volume, target, attachment, references }: LocalVolume): Record
   uses: Object.values(references).reduce((sum, count) => sum + count, 0),
 })
 
-/** A Get or a Mount that cannot know must not answer at all: any error means "gone" to the Engine. */
+/** A Get that cannot know must not answer at all: any error means "gone" to the Engine. */
 export const mustNotAnswer = (error: unknown): boolean => isFailure(error, 'unavailable')
