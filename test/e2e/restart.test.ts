@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
-import { PluginHost, sidecarImage } from '../support/plugin-host.ts'
+import { PluginHost, pluginProgram, sidecarImage } from '../support/plugin-host.ts'
 
 /** What happens to a running container on a volume when something under it ends. Authz is on throughout. */
 const host = await PluginHost.start(t, { authz: true })
@@ -44,13 +44,13 @@ for (const how of ['TERM', 'KILL', 'crash'] as const)
 
 t.test('SIGKILL of the plugin: the container does not notice, and calls go on', async (t) => {
   const began = (await begins()).length
-  const before = await host.processes('/app/plugin/main.ts')
+  const before = await host.processes(pluginProgram)
   t.not(before.length, 0, 'the plugin runs')
-  await host.engine.exec('kill', '-KILL', ...before)
+  await host.killPlugin()
   await goesOn()
   t.equal((await begins()).length, began, 'the container was not restarted')
   await host.until('the plugin is back', async () =>
-    (await host.processes('/app/plugin/main.ts')).some((pid) => !before.includes(pid)),
+    (await host.processes(pluginProgram)).some((pid) => !before.includes(pid)),
   )
   await host.until(
     'and serves',
@@ -63,9 +63,10 @@ t.test('SIGKILL of the plugin: the container does not notice, and calls go on', 
 t.test('SIGKILL of the plugin in the middle of a create: the volume is finished, or not there', async (t) => {
   for (const ms of [50, 150, 300]) {
     const name = `cut-${ms}`
+    await host.settledPlugin()
     const creating = host.engine.tryDocker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', name)
     await setTimeout(ms)
-    await host.engine.exec('kill', '-KILL', ...(await host.processes('/app/plugin/main.ts')))
+    await host.engine.exec('kill', '-KILL', ...(await host.processes(pluginProgram)))
     t.comment(`killed after ${ms} ms: create ended with ${(await creating).code}`)
     await host.until(
       'the Engine reaches the plugin again',
@@ -92,10 +93,13 @@ t.test('SIGKILL of the plugin in the middle of a create: the volume is finished,
 t.test('a socket that the Engine removed from under the plugin: it is started anew', async (t) => {
   const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
   const began = (await begins()).length
-  const before = await host.processes('/app/plugin/main.ts')
+  await host.settledPlugin()
+  const before = await host.processes(pluginProgram)
   await host.engine.exec('rm', '-rf', `/run/docker/plugins/${plugin.Id}`)
-  await host.until('another run of the plugin', async () =>
-    (await host.processes('/app/plugin/main.ts')).some((pid) => !before.includes(pid)),
+  await host.until(
+    'another run of the plugin',
+    async () => (await host.processes(pluginProgram)).some((pid) => !before.includes(pid)),
+    60_000,
   )
   await host.until(
     'the Engine reaches it',
@@ -145,7 +149,7 @@ t.test(
     const refused = await host.engine.tryDocker('run', '-d', '--name', 'late', ...args, '-c', 'sleep 1000')
     t.match(refused.stderr, /openebs: etcd at .* does not answer/, 'its first Mount needs the store')
     host.etcd.member.resume()
-    await host.engine.exec('kill', '-KILL', ...(await host.processes('/app/plugin/main.ts')))
+    await host.engine.exec('kill', '-KILL', ...(await host.processes(pluginProgram)))
     const running = async () =>
       (await host.engine.tryDocker('ps', '-q', '--filter', 'name=^late$')).stdout !== ''
     await host.until('it runs', running, 90_000)

@@ -138,7 +138,16 @@ end_host() {
 
 # --- the network --------------------------------------------------------------------------------------------------------
 
+lan_stands() { ip netns exec "$lan" true && ip link show openebs0; } >/dev/null 2>&1
+
+# Also what a run that was killed left half made.
+remove_lan() {
+  ! ip link show openebs0 >/dev/null 2>&1 || ip link del openebs0
+  ! ip netns list | grep -qw "$lan" || ip netns del "$lan"
+}
+
 make_lan() {
+  remove_lan
   ip netns add "$lan"
   ip -n "$lan" link set lo up
   ip -n "$lan" link add switch type bridge
@@ -159,7 +168,7 @@ connect_host() {
 
 take_port() {
   local n last=/run/lock/openebs-lan.last
-  ip netns exec "$lan" true 2>/dev/null || make_lan
+  lan_stands || make_lan
   n=$(cat "$last" 2>/dev/null || echo 1)
   while :; do
     n=$((n % 65000 + 1))
@@ -204,7 +213,7 @@ give_back_port() {
   ! ip -n "$lan" link show "$1" >/dev/null 2>&1 || ip -n "$lan" link del "$1" 2>/dev/null || true
   case $(ip -n "$lan" -br link show type veth) in
     *host*) ;;
-    *) ip link del openebs0; ip netns del "$lan" ;;
+    *) remove_lan ;;
   esac
 }
 

@@ -9,6 +9,9 @@ import { EngineHost } from './engine-host.ts'
 import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
+/** Of the plugin's command line. */
+export const pluginProgram = '/app/plugin/main.ts'
+
 const template = join(import.meta.dirname, 'template.sh')
 /** As template.sh leaves it. */
 const pluginFolder = join(process.env.OPENEBS_CACHE ?? join(import.meta.dirname, '../../.cache'), 'plugin')
@@ -220,6 +223,28 @@ export class PluginHost {
       .filter((line) => line.includes('/propagated-mount/mounts/'))
     const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments)\//.test(key))
     return [...containers, ...volumes, ...folders, ...mounts, ...keys].filter((line) => line !== '').sort()
+  }
+
+  /**
+   * Kills the plugin, once it has run for some seconds: an Engine gives up one that dies just after its start, and that is
+   * not what tests are about.
+   */
+  async killPlugin(): Promise<void> {
+    await this.settledPlugin()
+    await this.engine.exec('kill', '-KILL', ...(await this.processes(pluginProgram)))
+  }
+
+  /** Waits until the plugin has run for some seconds. */
+  async settledPlugin(): Promise<void> {
+    await this.until('the plugin has run for some seconds', async () => {
+      const pids = await this.processes(pluginProgram)
+      if (pids.length === 0) return false
+      const ages = await this.engine.exec('ps', '-o', 'etimes=', '-p', pids.join()).catch(() => '0')
+      return ages
+        .trim()
+        .split(/\s+/)
+        .every((age) => Number(age) >= 6)
+    })
   }
 
   /** Removes the containers and volumes of a test, also when it failed half-way. */
