@@ -28,7 +28,6 @@ import { Reconciler } from './reconciler.ts'
 import { reviveConsumers } from './revival.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
-import { guardSocket } from './socket-guard.ts'
 import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
 import { VolumeDriver } from './volume-driver.ts'
@@ -79,14 +78,11 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
 
   const ending = new AbortController()
   const until = AbortSignal.any([stop, ending.signal])
-  const running = Promise.all([
-    reconciler.run(until),
-    keepFacts(engine, place, facts, log, until),
-    guardSocket(pluginSocket, until),
-  ])
+  const running = Promise.all([reconciler.run(until), keepFacts(engine, place, facts, log, until)])
   stack.defer(async () => {
     ending.abort()
-    await running
+    // what it may have failed of has been thrown already, below
+    await Promise.allSettled([running])
   })
   audit.resolve(await registerHost(stack, { store, facts, log }))
   await Promise.race([aborted(stop), running])

@@ -90,26 +90,6 @@ t.test('SIGKILL of the plugin in the middle of a create: the volume is finished,
   }
 })
 
-t.test('a socket that the Engine removed from under the plugin: it is started anew', async (t) => {
-  const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
-  const began = (await begins()).length
-  await host.settledPlugin()
-  const before = await host.processes(pluginProgram)
-  await host.engine.exec('rm', '-rf', `/run/docker/plugins/${plugin.Id}`)
-  await host.until(
-    'another run of the plugin',
-    async () => (await host.processes(pluginProgram)).some((pid) => !before.includes(pid)),
-    60_000,
-  )
-  await host.until(
-    'the Engine reaches it',
-    async () => (await host.engine.tryDocker('volume', 'ls')).code === 0,
-    90_000,
-  )
-  await goesOn()
-  t.equal((await begins()).length, began, 'the container was not restarted')
-})
-
 for (const fs of ['ext4', 'xfs'])
   t.test(
     `death of the initiator under writes, ${fs}: the next container has all that was on disk`,
