@@ -220,7 +220,7 @@ export class PluginHost {
     const folders = await readdir(this.root).catch(() => [])
     const mounts = (await this.engine.exec('cat', '/proc/self/mountinfo'))
       .split('\n')
-      .filter((line) => line.includes('/propagated-mount/mounts/'))
+      .filter((line) => line.includes(`${this.engine.folder}/`) && line.includes('/propagated-mount/mounts/'))
     const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments)\//.test(key))
     return [...containers, ...volumes, ...folders, ...mounts, ...keys].filter((line) => line !== '').sort()
   }
