@@ -150,6 +150,7 @@ scenario('authz keeps an audit trail of what happens to storage containers', asy
     .filter(({ subject }) => subject.role === 'target')
     .map(({ action }) => action)
   t.match(actions.join(' '), /^create start .*kill.* remove$/)
+  t.notMatch(JSON.stringify(await trail()), /OPENEBS_/, 'no environment of a container is kept')
   for (const entry of await trail())
     t.match(entry, { host: 'h1', verdict: 'allow', subject: { volume: 'watched' } })
 })

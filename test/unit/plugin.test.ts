@@ -144,6 +144,8 @@ t.test('the mount table', async (t) => {
   t.equal(mounts[2]?.mountPoint, '/data/mounts/a b')
   t.equal(pluginId(mounts, '/data'), id, 'also where the data root is a file system of its own')
   t.equal(pluginId(mounts, '/proc'), undefined)
+  const below = parseMountInfo(`1 0 0:1 /plugins/${id}/propagated-mount/x /data rw - ext4 /dev/vdb rw`)
+  t.equal(pluginId(below, '/data'), undefined, 'a folder below is not the mount')
 })
 
 t.test('create bodies', async (t) => {
@@ -262,6 +264,9 @@ t.test(
       { action: 'kill', subject: { container: 'initiator-y', volume: 'y' } },
     ])
     t.equal(seen.length, 3)
+    // whole, as match is content with a part
+    const uris = seen.map((record) => (record as { uri: string }).uri)
+    t.equal(uris[0], '/containers/create?name=vsm-x', 'nothing of the create body is kept')
   },
 )
 
