@@ -32,7 +32,8 @@ export const describeSettings = (shape: z.ZodRawShape): string =>
     .map(([name, field]) => {
       const schema = field as z.ZodType
       const unset = schema.safeParse(undefined)
-      const fallback = unset.success && unset.data !== undefined ? ` (${String(unset.data)})` : ''
+      const text = unset.success && unset.data !== undefined ? String(unset.data) : ''
+      const fallback = text === '' ? '' : ` (${text})`
       return `  ${name}${fallback}\n      ${schema.description ?? ''}`
     })
     .join('\n')
@@ -43,6 +44,18 @@ export const seconds = (least: number, most: number) =>
     .number({ error: `expected a number of seconds from ${least} to ${most}` })
     .min(least)
     .max(most)
+
+/** Setting of a comma-separated list; blanks around its members do not count. */
+export const list = <T extends z.ZodType<string, string>>(member: T) =>
+  z
+    .string()
+    .transform((text) =>
+      text
+        .split(',')
+        .map((one) => one.trim())
+        .filter((one) => one !== ''),
+    )
+    .pipe(z.array(member))
 
 /** "OPENEBS_LOG_LEVEL" -> "log-level", "DOCKER_HOST" -> "docker-host". */
 const flagOf = (name: string): string =>

@@ -22,6 +22,9 @@ export const keys = {
   volume: (volume: string) => `volumes/${part(volume)}`,
   target: (host: string, volume: string) => `targets/${part(host)}/${part(volume)}`,
   attachment: (volume: string) => `attachments/${part(volume)}`,
+  /** `nano`: nanoseconds since 1970 in decimal, fixed-width so that keys sort by time; `digest` tells events of one instant apart. */
+  event: (host: string, nano: string, digest: string) =>
+    `events/${part(host)}/${nano.padStart(19, '0')}-${digest}`,
   /** `time` in ms since 1970 and `seq` within it, both fixed-width: keys sort by time. */
   audit: (host: string, time: number, seq: number) =>
     `audit/${part(host)}/${String(time).padStart(14, '0')}-${String(seq).padStart(6, '0')}`,
@@ -45,6 +48,7 @@ export const schemas = {
   volumes: records.Volume,
   targets: records.Target,
   attachments: records.Attachment,
+  events: records.JournalEntry,
   audit: records.Audit,
 } as const
 export type Collection = keyof typeof schemas

@@ -7,11 +7,15 @@ import { z } from 'zod'
 const time = z.iso.datetime({ offset: true })
 const bytes = z.number().int().nonnegative()
 const port = z.number().int().min(1).max(65535)
+const health = z.enum(['none', 'starting', 'healthy', 'unhealthy'])
 
 /** hosts/<host>, leased, written by the sidecar. */
 export const Host = z.looseObject({
   host: z.string(),
+  /** Where other hosts reach this one: the first of `addresses`. */
   address: z.string(),
+  /** One of each family at most, IPv4 first. Absent in records of versions before 0.2. */
+  addresses: z.array(z.string()).optional(),
   engine: z.looseObject({
     version: z.string(),
     os: z.string(),
@@ -26,6 +30,11 @@ export const Host = z.looseObject({
   /** What only one process at a time can hold, of one boot: proves that an earlier run there is dead (sidecar/seat.ts). */
   seat: z.string().optional(),
   since: time,
+  /** The run has ended and left its records to a successor, who may take over at once. */
+  left: z.literal(true).optional(),
+  swarm: z
+    .looseObject({ node: z.string(), role: z.enum(['manager', 'worker']), leader: z.boolean() })
+    .optional(),
 })
 export type Host = z.infer<typeof Host>
 
@@ -33,7 +42,19 @@ export type Host = z.infer<typeof Host>
 export const Alive = z.looseObject({ host: z.string(), version: z.string(), since: time, boot: z.string() })
 export type Alive = z.infer<typeof Alive>
 
-export const inventoryKinds = ['container', 'image', 'network', 'plugin', 'volume'] as const
+export const inventoryKinds = [
+  'container',
+  'image',
+  'network',
+  'plugin',
+  'volume',
+  // on a swarm's manager
+  'node',
+  'service',
+  'task',
+  'secret',
+  'config',
+] as const
 export type InventoryKind = (typeof inventoryKinds)[number]
 
 const inventoryBase = { host: z.string(), id: z.string(), name: z.string() }
@@ -46,14 +67,18 @@ export const Inventory = z.discriminatedUnion('kind', [
     image: z.string(),
     state: z.enum(['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead']),
     exitCode: z.number().int().optional(),
-    health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
+    health,
     labels: z.record(z.string(), z.string()),
     networks: z.array(
       z.looseObject({ name: z.string(), ipv4: z.string().optional(), ipv6: z.string().optional() }),
     ),
     ports: z.array(z.looseObject({ port, protocol: z.string(), hostAddress: z.string(), hostPort: port })),
+    exposed: z.array(z.looseObject({ port, protocol: z.string() })).optional(),
     volumes: z.array(z.string()),
     created: time,
+    /** Of the last run; absent when it never ran, or has not ended. */
+    started: time.optional(),
+    finished: time.optional(),
   }),
   z.looseObject({
     kind: z.literal('image'),
@@ -77,6 +102,40 @@ export const Inventory = z.discriminatedUnion('kind', [
     scope: z.string(),
     labels: z.record(z.string(), z.string()),
   }),
+  z.looseObject({
+    kind: z.literal('node'),
+    ...inventoryBase,
+    role: z.enum(['manager', 'worker']),
+    leader: z.boolean(),
+    availability: z.string(),
+    state: z.string(),
+    address: z.string(),
+  }),
+  z.looseObject({
+    kind: z.literal('service'),
+    ...inventoryBase,
+    image: z.string(),
+    mode: z.string(),
+    /** Tasks that are wanted; absent for a global service. */
+    replicas: z.number().int().nonnegative().optional(),
+    labels: z.record(z.string(), z.string()),
+    ports: z.array(
+      z.looseObject({ port, protocol: z.string(), published: port.optional(), mode: z.string() }),
+    ),
+  }),
+  z.looseObject({
+    kind: z.literal('task'),
+    ...inventoryBase,
+    service: z.string(),
+    node: z.string(),
+    slot: z.number().int().nonnegative().optional(),
+    state: z.string(),
+    wanted: z.string(),
+    containerId: z.string().optional(),
+  }),
+  // by name alone: what they hold is nobody's business here
+  z.looseObject({ kind: z.literal('secret'), ...inventoryBase }),
+  z.looseObject({ kind: z.literal('config'), ...inventoryBase }),
 ])
 export type Inventory = z.infer<typeof Inventory>
 
@@ -88,15 +147,21 @@ export const Service = z.looseObject({
   host: z.string(),
   container: z.string(),
   containerId: z.string(),
-  /** Where a client connects. */
+  /** Where a client connects: the first of `endpoints`. */
   address: z.string(),
   port,
+  /** Every binding of the port, best first. Absent in records of versions before 0.2. */
+  endpoints: z.array(z.looseObject({ address: z.string(), port })).optional(),
+  /** The Docker network that the address is of, where it is no address of the host. */
+  network: z.string().optional(),
   /** The port inside the container. */
   exposedPort: port,
   protocol: z.enum(protocols),
   tags: z.array(z.string()),
   attributes: z.record(z.string(), z.string()),
-  health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
+  health,
+  /** A paused container answers nobody. Absent in records of versions before 0.2. */
+  state: z.enum(['running', 'paused']).optional(),
 })
 export type Service = z.infer<typeof Service>
 
@@ -113,6 +178,8 @@ export const Vsm = z.looseObject({
   targets: z.array(
     z.looseObject({ iqn: z.string(), luns: z.array(z.looseObject({ lun: z.number().int(), size: bytes })) }),
   ),
+  /** Who is logged in. Absent where it is not known: only targets of ours tell. */
+  sessions: z.array(z.looseObject({ initiator: z.string(), address: z.string().optional() })).optional(),
   health: z.enum(['healthy', 'unhealthy', 'starting', 'unknown']),
   /** Why, unless healthy. */
   reason: z.string().optional(),
@@ -157,6 +224,32 @@ export const Attachment = z.looseObject({
   since: time,
 })
 export type Attachment = z.infer<typeof Attachment>
+
+/** events/<host>/<time>-<digest>, TTL, written by the sidecar: the journal of what the Docker Engine announced. */
+export const JournalEntry = z.discriminatedUnion('kind', [
+  z.looseObject({
+    kind: z.literal('event'),
+    host: z.string(),
+    time,
+    /** container, image, network, plugin, volume, daemon, builder, service, node, secret or config. */
+    type: z.string(),
+    /** start, die, "health_status: healthy" … */
+    action: z.string(),
+    id: z.string(),
+    name: z.string(),
+    attributes: z.record(z.string(), z.string()),
+  }),
+  /** Events may be missing between `from` and `to`; without `from`: since before the journal began. */
+  z.looseObject({
+    kind: z.literal('gap'),
+    host: z.string(),
+    time,
+    from: time.optional(),
+    to: time,
+    reason: z.string(),
+  }),
+])
+export type JournalEntry = z.infer<typeof JournalEntry>
 
 /** audit/<host>/<time>-<seq>, TTL, written by the plugin: the life cycle of storage containers as authz saw it. */
 export const Audit = z.looseObject({

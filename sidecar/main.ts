@@ -7,6 +7,7 @@ import { createLog } from '../process/log.ts'
 import { describeSettings, readFlags, readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
+import { etcdSettings } from '../registry/stores/settings.ts'
 import { createApp } from './http/app.ts'
 import { seatOf } from './seat.ts'
 import { settings } from './settings.ts'
@@ -35,9 +36,20 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
   const sidecar = new Sidecar({
     docker: connectDocker(parseEndpoint(own)),
     endpoint: own.DOCKER_HOST,
-    openStore: (writer) => openEtcd({ uri: own.OPENEBS_STORE, writer }),
+    openStore: (writer) => openEtcd(etcdSettings(own, writer)),
     host: own.OPENEBS_HOST,
-    address: own.OPENEBS_ADDRESS,
+    addresses: own.OPENEBS_ADDRESS,
+    rules: {
+      from: own.OPENEBS_SERVICES,
+      networks: own.OPENEBS_NETWORKS,
+      addressLabel: own.OPENEBS_ADDRESS_LABEL,
+      unhealthy: own.OPENEBS_UNHEALTHY,
+      paused: own.OPENEBS_PAUSED,
+    },
+    labels: own.OPENEBS_LABELS,
+    onExit: own.OPENEBS_ON_EXIT,
+    journal: { ttl: own.OPENEBS_EVENTS_TTL, most: own.OPENEBS_EVENTS_MOST },
+    swarmPoll: own.OPENEBS_SWARM_POLL * 1000,
     ttl: own.OPENEBS_TTL,
     resyncEvery: own.OPENEBS_RESYNC * 1000,
     run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },

@@ -4,6 +4,19 @@ import { protocols } from '../registry/records.ts'
 import { isLoopback, isWildcard } from './addresses.ts'
 import { imageBaseName, serviceMetadata } from './metadata.ts'
 
+/** What the settings say of services; see sidecar/settings.ts. */
+export interface ServiceRules {
+  /** OPENEBS_SERVICES */
+  readonly from: 'published' | 'internal'
+  /** OPENEBS_NETWORKS */
+  readonly networks: readonly string[]
+  /** OPENEBS_ADDRESS_LABEL */
+  readonly addressLabel: string | undefined
+  /** OPENEBS_UNHEALTHY and OPENEBS_PAUSED */
+  readonly unhealthy: 'mark' | 'withdraw'
+  readonly paused: 'mark' | 'withdraw'
+}
+
 /**
  * The services of a container: one for each published port, while it runs. Rules beyond registrator's:
  * - A paused container answers nobody: it has no services until it goes on.

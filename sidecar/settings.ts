@@ -2,26 +2,30 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { parseAddress } from '../process/listener.ts'
 import { logLevels } from '../process/log.ts'
-import { seconds } from '../process/settings.ts'
+import { list, seconds } from '../process/settings.ts'
 import { hostName } from '../registry/keys.ts'
+import { storeCredentials } from '../registry/stores/settings.ts'
 
 /** The sidecar's settings; each is also a flag (OPENEBS_STORE is --store). */
 export const settings = {
   OPENEBS_STORE: z
     .string()
     .default('etcd://127.0.0.1:2379')
-    .describe('The store of the registry: etcd://host:port[,host:port...][/prefix].'),
+    .describe('The store of the registry: etcd://host:port[,host:port...][/prefix], etcds:// with TLS.'),
+  ...storeCredentials,
   OPENEBS_HOST: z
     .string()
     .regex(hostName, 'expected letters, digits and "_.-"')
     .optional()
     .describe("This host's name in the registry. Default: the Docker Engine's name (docker info)."),
-  OPENEBS_ADDRESS: z
-    .string()
-    .refine((text) => isIP(text) !== 0, 'expected an IPv4 or IPv6 address')
+  OPENEBS_ADDRESS: list(z.string().refine((text) => isIP(text) !== 0, 'expected an IPv4 or IPv6 address'))
+    .refine(
+      (all) => new Set(all.map(isIP)).size === all.length,
+      'expected at most one IPv4 and one IPv6 address',
+    )
     .optional()
     .describe(
-      'Where other hosts reach this one. Default: what Swarm advertises, else the address of the default route; that needs the host network.',
+      'Where other hosts reach this one: an IPv4 or an IPv6 address, or one of each (a,b). Default: what Swarm advertises, else the address of the default route; that needs the host network.',
     ),
   OPENEBS_LISTEN: z
     .string()
@@ -36,6 +40,53 @@ export const settings = {
   OPENEBS_RESYNC: seconds(1, 86_400)
     .default(60)
     .describe('Seconds between two full comparisons with the Docker Engine and with the store.'),
+  OPENEBS_ON_EXIT: z
+    .enum(['withdraw', 'keep'])
+    .default('withdraw')
+    .describe(
+      'What SIGTERM does to the records: withdraw, or keep them for a successor until their lease ends.',
+    ),
+  OPENEBS_LABELS: list(z.string())
+    .default(['*'])
+    .describe(
+      'Labels that are registered: * (all), none, or names and prefixes (com.example.*), comma-separated.',
+    ),
+  OPENEBS_SERVICES: z
+    .enum(['published', 'internal'])
+    .default('published')
+    .describe(
+      "Which ports are services: those published on the host, or all, at the container's own address.",
+    ),
+  OPENEBS_NETWORKS: list(z.string())
+    .default([])
+    .describe("Docker networks whose addresses are taken for a container's own, most wanted first."),
+  OPENEBS_ADDRESS_LABEL: z
+    .string()
+    .optional()
+    .describe("A label that holds a container's address (an IP, or IP/prefix), where it has one."),
+  OPENEBS_UNHEALTHY: z
+    .enum(['mark', 'withdraw'])
+    .default('mark')
+    .describe(
+      'What becomes of the services of an unhealthy container: marked by their health, or withdrawn.',
+    ),
+  OPENEBS_PAUSED: z
+    .enum(['withdraw', 'mark'])
+    .default('withdraw')
+    .describe('What becomes of the services of a paused container: withdrawn, or marked by their state.'),
+  OPENEBS_SWARM_POLL: seconds(1, 3600)
+    .default(5)
+    .describe('Seconds between two looks at the tasks of a swarm, on a manager: no event tells of them.'),
+  OPENEBS_EVENTS_TTL: seconds(60, 31_536_000)
+    .default(86_400)
+    .describe('Seconds that an event is kept in the journal (events/<host>/).'),
+  OPENEBS_EVENTS_MOST: z.coerce
+    .number({ error: 'expected a whole number from 0 to 1000000' })
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(10_000)
+    .describe('Events that are kept in the journal at most; the oldest go first. 0: no journal.'),
   OPENEBS_LOG_LEVEL: z
     .enum(logLevels)
     .default('info')

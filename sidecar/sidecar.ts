@@ -15,6 +15,7 @@ import { Prober } from './prober.ts'
 import { missingParts, missingRecord } from './readiness.ts'
 import { type Desired, Reconciler, withdraw } from './reconciler.ts'
 import { createRegistrations, type Registrations } from './registrations.ts'
+import type { ServiceRules } from './services.ts'
 import { HostState } from './snapshot.ts'
 import { portalToAsk } from './vsms.ts'
 
@@ -26,7 +27,16 @@ export interface SidecarOptions {
   readonly openStore: (writer: string) => Promise<Store>
   /** The settings; undefined: the engine's name, the address that is found. */
   readonly host: string | undefined
-  readonly address: string | undefined
+  readonly addresses: readonly string[] | undefined
+  readonly rules: ServiceRules
+  /** Which labels are registered: see OPENEBS_LABELS. */
+  readonly labels: readonly string[]
+  /** What becomes of the records at a stop. */
+  readonly onExit: 'withdraw' | 'keep'
+  /** Of the journal: seconds that an entry is kept, and how many at most (0: no journal). */
+  readonly journal: { readonly ttl: number; readonly most: number }
+  /** ms. */
+  readonly swarmPoll: number
   /** Seconds. */
   readonly ttl: number
   /** ms. */
@@ -171,7 +181,7 @@ export class Sidecar {
   #desired(state: HostState, run: Run): Desired {
     const { snapshot } = state
     if (!snapshot.engine) return undefined
-    const { address, source } = chooseAddress(this.#options.address, snapshot.engine.swarmAddress)
+    const { address, source } = chooseAddress(this.#options.addresses?.[0], snapshot.engine.swarmAddress)
     if (address !== this.#address) this.#options.log.info({ address, source }, 'address of this host')
     this.#address = address
     const host = hostRecord(run, snapshot.engine, address)

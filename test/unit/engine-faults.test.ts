@@ -110,7 +110,12 @@ const serve = (t: Test, engine: FakeEngine) => {
     endpoint: 'a fake',
     openStore: async () => store,
     host: undefined,
-    address: '192.0.2.1',
+    addresses: ['192.0.2.1'],
+    rules: { from: 'published', networks: [], addressLabel: undefined, unhealthy: 'mark', paused: 'withdraw' },
+    labels: ['*'],
+    onExit: 'withdraw',
+    journal: { ttl: 3600, most: 1000 },
+    swarmPoll: 5000,
     ttl: 60,
     resyncEvery: 3_600_000, // the periodic list must not help
     run: { instance: 'i', since: new Date().toISOString(), version: '1', seat: undefined },
