@@ -14,7 +14,7 @@ unset DOCKER_HOST DOCKER_CONTEXT STORE ETCD_PORT ETCD_PEER_PORT REGISTRATOR_PORT
 sh deploy/test-packages.sh
 step 'npm packages' sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
-if is_root; then
+if is_root && [ "${TEST_TEMPLATE:-yes}" = yes ]; then
   step "images and plugin for tests" sh test/support/template.sh
 fi
 
