@@ -10,6 +10,8 @@ export interface Store {
   readonly description: string
   /** All entries whose key begins with `prefix`, as of one revision. */
   read(prefix: string): Promise<Snapshot>
+  /** What stands at exactly these keys, any number, in their order and as of one revision; of absent ones nothing. */
+  readKeys(keys: readonly string[]): Promise<Snapshot>
   /**
    * Applies all changes or none. At most `limits.changes` of them, each key once (else `invalid`). Returns the revision
    * of the write. A write whose answer got lost is settled by reading before this answers; where two writers might
@@ -39,7 +41,7 @@ export interface Entry {
   readonly lease?: LeaseId
 }
 export interface Snapshot {
-  /** Ordered by key. */
+  /** Of a prefix: ordered by key. */
   readonly entries: readonly Entry[]
   readonly revision: Revision
   /** Names the store's data: another origin means that the store was wiped or replaced. */
@@ -77,7 +79,13 @@ export interface Lease {
   revoke(): Promise<void>
 }
 
-export const limits = { changes: 100 } as const
+/** Of one transaction, and of how many it pays to have under way at once. */
+export const limits = { changes: 100, transactions: 4 } as const
+
+/** Consecutive parts of a list, each of at most `size`. */
+export function* chunks<T>(list: readonly T[], size: number): Generator<readonly T[]> {
+  for (let at = 0; at < list.length; at += size) yield list.slice(at, at + size)
+}
 
 /** For stores: refuses (`invalid`) what none takes, too many changes or a key twice. */
 export const checkChanges = (changes: readonly Change[]): void => {

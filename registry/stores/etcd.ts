@@ -1,13 +1,16 @@
 import type { IRangeRequest, IRangeResponse } from 'etcd3'
 import { z } from 'zod'
 import { Failure, isFailure } from '../../process/failure.ts'
+import { inParallel } from '../../process/in-parallel.ts'
 import { keys } from '../keys.ts'
 import {
   type Change,
   checkChanges,
+  chunks,
   type Entry,
   type Event,
   type Lease,
+  limits,
   type Revision,
   type Snapshot,
   type Store,
@@ -50,17 +53,12 @@ class EtcdStore implements Store {
     this.#fence = writer === undefined ? undefined : new Fence(members, this.#at(keys.fence(writer)))
   }
 
-  async read(prefix: string): Promise<Snapshot> {
-    const end = this.#members.end()
-    await this.#fence?.standing(end)
-    for (;;) {
-      try {
-        return await this.#pages(this.#range(prefix), end)
-      } catch (error) {
-        // Compacted between two pages: from the start, while there is time.
-        if (!isFailure(error, 'conflict') || performance.now() >= end) throw error
-      }
-    }
+  read(prefix: string): Promise<Snapshot> {
+    return this.#final((end) => this.#pages(this.#range(prefix), end))
+  }
+
+  readKeys(keys: readonly string[]): Promise<Snapshot> {
+    return this.#final((end) => this.#parts([...new Set(keys)], end))
   }
 
   async apply(changes: readonly Change[]): Promise<Revision> {
@@ -128,6 +126,20 @@ class EtcdStore implements Store {
     return this.#members.call(end, (client, options) => client.kv.range(request, options))
   }
 
+  /** A read after which no late write of ours can change what it found. */
+  async #final(read: (end: number) => Promise<Snapshot>): Promise<Snapshot> {
+    const end = this.#members.end()
+    await this.#fence?.standing(end)
+    for (;;) {
+      try {
+        return await read(end)
+      } catch (error) {
+        // Compacted between two pages: from the start, while there is time.
+        if (!isFailure(error, 'conflict') || performance.now() >= end) throw error
+      }
+    }
+  }
+
   async #pages(range: Range, end: number): Promise<Snapshot> {
     const entries: Entry[] = []
     let { key } = range
@@ -142,14 +154,39 @@ class EtcdStore implements Store {
     }
   }
 
-  /** What stands at the keys of the changes, as of one revision. */
-  async #look(changes: readonly Change[], end: number): Promise<ReadonlyMap<string, Entry>> {
-    const success = changes.map(({ key }) => ({ request_range: { key: this.#at(key) } }))
-    const { responses } = await this.#members.call(end, (client, options) =>
+  /** The first part says of which revision the others have to be. */
+  async #parts(keys: readonly string[], end: number): Promise<Snapshot> {
+    const [some = [], ...others] = [...chunks(keys, limits.changes)]
+    const first = await this.#some(some, end)
+    const rest = await inParallel(others, limits.transactions, (part) =>
+      this.#some(part, end, first.revision),
+    )
+    return { ...first, entries: [first, ...rest].flatMap(({ entries }) => entries) }
+  }
+
+  /** What stands at up to `limits.changes` keys, now or at a revision. */
+  async #some(keys: readonly string[], end: number, at?: Revision): Promise<Snapshot> {
+    const success = keys.map((key) => ({
+      request_range: { key: this.#at(key), ...(at !== undefined && { revision: at }) },
+    }))
+    const { responses, header } = await this.#members.call(end, (client, options) =>
       client.kv.txn({ success }, options),
     )
     const kvs = responses.flatMap(({ response_range }) => response_range.kvs)
-    return new Map(kvs.map((kv) => toEntry(kv, this.#prefix.length)).map((entry) => [entry.key, entry]))
+    return {
+      entries: kvs.map((kv) => toEntry(kv, this.#prefix.length)),
+      revision: header.revision,
+      origin: header.cluster_id,
+    }
+  }
+
+  /** What stands at the keys of the changes, as of one revision. */
+  async #look(changes: readonly Change[], end: number): Promise<ReadonlyMap<string, Entry>> {
+    const { entries } = await this.#some(
+      changes.map(({ key }) => key),
+      end,
+    )
+    return new Map(entries.map((entry) => [entry.key, entry]))
   }
 }
 

@@ -44,6 +44,12 @@ export class MemoryStore implements Store {
     return { entries: entries.sort(byKey), revision: String(this.#revision), origin: this.#origin }
   }
 
+  async readKeys(keys: readonly string[]): Promise<Snapshot> {
+    await this.#before('read')
+    const entries = [...new Set(keys)].flatMap((key) => this.#entries.get(key) ?? [])
+    return { entries, revision: String(this.#revision), origin: this.#origin }
+  }
+
   async apply(changes: readonly Change[]): Promise<Revision> {
     checkChanges(changes)
     await this.#before('apply')

@@ -3,7 +3,7 @@ import { until } from '../../process/backoff.ts'
 import { explain, type FailureKind, isFailure } from '../../process/failure.ts'
 import { keyParts, keys } from '../../registry/keys.ts'
 import type { Change, Event, Store } from '../../registry/store.ts'
-import { limits } from '../../registry/store.ts'
+import { chunks, limits } from '../../registry/store.ts'
 import { type EtcdSettings, openEtcd } from '../../registry/stores/etcd.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
 import { startEtcd } from '../support/etcd.ts'
@@ -127,6 +127,34 @@ const contract = (name: string, open: (t: Test) => Promise<Opened>) =>
         const { entries } = await store.read('r/')
         t.equal(entries.length, 2500)
         t.equal(entries.at(0)?.value, entries.at(-1)?.value, 'both ends are of the same write')
+      }
+      writing = false
+      await writer
+    })
+
+    await t.test('keys are read as they were asked for, and as of one revision', async (t) => {
+      const key = (n: number) => `k/${String(n).padStart(4, '0')}`
+      const all = Array.from({ length: 450 }, (_, n) => key(n))
+      for (const part of chunks(all, limits.changes)) await store.apply(part.map((one) => put(one, '0')))
+      await store.apply([put('k/00000', 'begins like a key that is asked for')])
+      const { entries, origin, revision } = await store.readKeys(['k/0007', 'k/none', 'k/0000', 'k/0007'])
+      t.same(
+        entries.map((one) => one.key),
+        ['k/0007', 'k/0000'],
+        'in order, each once, absent ones left out',
+      )
+      t.equal(origin, (await store.read('k/')).origin)
+      t.equal(revision, (await store.read('k/')).revision)
+      t.same((await store.readKeys([])).entries, [])
+      let writing = true
+      const writer = (async () => {
+        for (let n = 1; writing; n++)
+          await store.apply([put(key(0), `${n}`, 'any'), put(key(449), `${n}`, 'any')])
+      })()
+      for (let n = 0; n < 10; n++) {
+        const read = (await store.readKeys(all)).entries
+        t.equal(read.length, 450)
+        t.equal(read.at(0)?.value, read.at(-1)?.value, 'both ends are of the same write')
       }
       writing = false
       await writer
