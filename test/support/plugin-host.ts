@@ -2,10 +2,9 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { z } from 'zod'
 import manifest from '../../package.json' with { type: 'json' }
 import { until } from '../../process/backoff.ts'
-import { EngineHost } from './engine-host.ts'
+import { chosenSuite, EngineHost } from './engine-host.ts'
 import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
@@ -16,11 +15,7 @@ const template = join(import.meta.dirname, 'template.sh')
 /** As template.sh leaves it. */
 const pluginFolder = join(process.env.OPENEBS_CACHE ?? join(import.meta.dirname, '../../.cache'), 'plugin')
 
-/** Debian suite of the Engine, as engine.sh knows it: the same tests run on several. */
-const suite = z
-  .enum(['bullseye', 'bookworm', 'trixie', 'forky'])
-  .default('bookworm')
-  .parse(process.env.ENGINE_SUITE)
+const suite = chosenSuite()
 
 /** This machine's address on the network of test hosts (engine.sh). */
 const machine = '198.19.0.1'
