@@ -4,14 +4,26 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Teardown } from './etcd.ts'
+import { isStopped } from './signals.ts'
 
 const run = promisify(execFile)
 const script = join(import.meta.dirname, 'engine.sh')
 const maxBuffer = 1 << 26
 
+const suites = ['bullseye', 'bookworm', 'trixie', 'forky'] as const
+export type Suite = (typeof suites)[number]
+
+/** The Engine that tests are run on, by ENGINE_SUITE, as engine.sh knows it: the same tests run on several. */
+export const chosenSuite = (): Suite => {
+  const chosen = process.env.ENGINE_SUITE || 'bookworm'
+  const suite = suites.find((one) => one === chosen)
+  if (!suite) throw new Error(`ENGINE_SUITE is ${chosen}: expected one of ${suites.join(', ')}`)
+  return suite
+}
+
 export interface EngineOptions {
-  /** Debian suite that the Engine is from; bookworm by default. */
-  suite?: 'bullseye' | 'bookworm' | 'trixie' | 'forky'
+  /** Debian suite that the Engine is from; the chosen one by default. */
+  suite?: Suite
   /** A data-root of a stopped Engine of that suite, to begin with a copy of: its images are there at once. */
   data?: string
 }
@@ -34,7 +46,10 @@ export class EngineHost {
   }
 
   /** Starts nothing yet. */
-  static async prepare(t: Teardown, { suite = 'bookworm', data }: EngineOptions = {}): Promise<EngineHost> {
+  static async prepare(
+    t: Teardown,
+    { suite = chosenSuite(), data }: EngineOptions = {},
+  ): Promise<EngineHost> {
     await sweep()
     const host = new EngineHost(await mkdtemp(join(tmpdir(), `eng-${process.pid}-`)), suite)
     t.teardown(() => host.remove())
@@ -59,14 +74,38 @@ export class EngineHost {
   }
 
   /** Starts dockerd, for the first time or again, and returns when it answers. */
-  async start(daemon: object = {}): Promise<void> {
+  async start(daemon: object = {}, ...options: string[]): Promise<void> {
     await writeFile(join(this.folder, 'daemon.json'), JSON.stringify(daemon))
-    await this.#script('start')
+    await this.#script('start', ...options)
   }
 
   /** Ends dockerd alone. */
   async halt(signal: 'TERM' | 'KILL'): Promise<void> {
     await this.#script('halt', signal)
+  }
+
+  /** Whether dockerd is there at all, stopped or not. */
+  async runs(): Promise<boolean> {
+    return (await this.tryExec('sh', '-c', `test -e /proc/$(cat ${this.folder}/docker.pid)`)).code === 0
+  }
+
+  /** Stops dockerd (SIGSTOP), and returns when all of its threads have stopped. */
+  async pause(): Promise<void> {
+    await this.exec('kill', '-STOP', await this.#daemon())
+    while (!(await this.paused()));
+  }
+
+  async paused(): Promise<boolean> {
+    return isStopped(Number(await this.#daemon()), await this.path('/proc'))
+  }
+
+  async resume(): Promise<void> {
+    await this.exec('kill', '-CONT', await this.#daemon())
+  }
+
+  /** Its pid, as seen in the host. */
+  async #daemon(): Promise<string> {
+    return (await readFile(join(this.folder, 'docker.pid'), 'utf8')).trim()
   }
 
   /** The host dies with all its processes; its disk stays. `start` boots it. */
@@ -86,6 +125,14 @@ export class EngineHost {
   async exec(...command: string[]): Promise<string> {
     return this.#script('exec', ...command)
   }
+
+  /** How a program ended that was run in it, where failing is of interest. */
+  readonly tryExec = (...command: string[]): Promise<Ran> =>
+    new Promise((resolve) => {
+      execFile(script, ['exec', this.folder, ...command], { maxBuffer }, (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+      )
+    })
 
   /** Runs a program of this machine in its network. */
   async net(...command: string[]): Promise<string> {

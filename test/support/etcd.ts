@@ -1,6 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import https from 'node:https'
@@ -9,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { until } from '../../process/backoff.ts'
+import { stopProcess } from './signals.ts'
 
 /** What a test must offer: tap's t does. */
 export interface Teardown {
@@ -23,12 +23,16 @@ export interface EtcdOptions {
   tls?: boolean
   /** More arguments for etcd, such as --auto-compaction-retention. */
   args?: string[]
+  /** Puts the data on a disk of its own (in memory) of so many MiB, which can be filled: `folder`. Needs root. */
+  disk?: number
 }
 
 /** A real etcd cluster that answers; it ends with the test. */
 export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise<EtcdCluster> => {
-  const { listen = '127.0.0.1', members: count = 1, tls = false, args = [] } = options
+  const { listen = '127.0.0.1', members: count = 1, tls = false, args = [], disk } = options
   const dir = await mkdtemp(join(tmpdir(), 'etcd-'))
+  const run = promisify(execFile)
+  if (disk !== undefined) await run('mount', ['-t', 'tmpfs', '-o', `size=${disk}m`, 'tmpfs', dir])
   const ports = await freePorts(listen, count * 2)
   const at = (index: number) => `${listen}:${ports[index]}`
   const names = Array.from({ length: count }, (_, index) => `m${index}`)
@@ -36,7 +40,7 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
   const members = names.map((name, index) => {
     const client = `${tls ? 'https' : 'http'}://${at(index)}`
     const peer = `http://${at(count + index)}`
-    return new EtcdMember(at(index), client, [
+    return new EtcdMember(at(index), client, join(dir, name), [
       ...['--name', name, '--data-dir', join(dir, name), '--log-level', 'error', '--logger', 'zap'],
       ...['--listen-client-urls', client, '--advertise-client-urls', client],
       ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', cluster],
@@ -49,10 +53,11 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
   })
   t.teardown(async () => {
     await Promise.all(members.map((member) => member.kill()))
+    if (disk !== undefined) await run('umount', [dir])
     await rm(dir, { recursive: true, force: true })
   })
   await Promise.all(members.map((member) => member.start()))
-  return new EtcdCluster(members, tls, join(dir, 'm0', 'fixtures', 'client', 'cert.pem'))
+  return new EtcdCluster(members, { tls, ca: join(dir, 'm0', 'fixtures', 'client', 'cert.pem'), folder: dir })
 }
 
 export class EtcdCluster {
@@ -61,10 +66,16 @@ export class EtcdCluster {
   readonly uri: string
   /** With TLS: the file of the certificate to trust. */
   readonly ca: string
+  /** Where the members have their data. */
+  readonly folder: string
 
-  constructor(members: readonly EtcdMember[], tls: boolean, ca: string) {
+  constructor(
+    members: readonly EtcdMember[],
+    { tls, ca, folder }: { tls: boolean; ca: string; folder: string },
+  ) {
     this.members = members
     this.ca = ca
+    this.folder = folder
     this.uri = `${tls ? 'etcds' : 'etcd'}://${members.map(({ address }) => address).join(',')}`
   }
 
@@ -75,14 +86,25 @@ export class EtcdCluster {
     return first
   }
 
-  /** What etcdctl prints. */
+  /** What etcdctl prints. It asks the members that run: it would wait for one that hangs. */
   async ctl(...args: string[]): Promise<string> {
-    const endpoints = this.members.map(({ url }) => url).join(',')
-    const env = { ...process.env, ETCDCTL_API: '3' }
     const run = promisify(execFile)
-    const trust = endpoints.startsWith('https') ? ['--cacert', this.ca] : []
-    const all = ['--endpoints', endpoints, ...trust, ...args]
-    return (await run('etcdctl', all, { env, maxBuffer: 1 << 26, timeout: 10_000 })).stdout
+    const options = { env: ctlEnvironment(), maxBuffer: 1 << 26, timeout: 10_000 }
+    return (await run('etcdctl', [...this.#where(), ...args], options)).stdout
+  }
+
+  /** etcdctl as a process that goes on, such as a watch: its output is read from `stdout`. */
+  ctlProcess(...args: string[]): ChildProcess {
+    // setpriv: it must not outlive a test process that is killed
+    const command = ['--pdeathsig', 'KILL', 'etcdctl', ...this.#where(), ...args]
+    return spawn('setpriv', command, { env: ctlEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+
+  #where(): string[] {
+    const running = this.members.filter((member) => member.runs)
+    const asked = running.length > 0 ? running : this.members
+    const endpoints = asked.map(({ url }) => url).join(',')
+    return ['--endpoints', endpoints, ...(endpoints.startsWith('https') ? ['--cacert', this.ca] : [])]
   }
 
   /** Drops the history before now: watches that resume from there fail. */
@@ -105,17 +127,33 @@ export class EtcdCluster {
   }
 }
 
+const ctlEnvironment = () => ({ ...process.env, ETCDCTL_API: '3' })
+
 export class EtcdMember {
   /** <host>:<port> for clients. */
   readonly address: string
   readonly url: string
+  readonly #data: string
   readonly #args: string[]
   #process: ChildProcess | undefined
+  #paused = false
 
-  constructor(address: string, url: string, args: string[]) {
+  constructor(address: string, url: string, data: string, args: string[]) {
     this.address = address
     this.url = url
+    this.#data = data
     this.#args = args
+  }
+
+  /** Undefined when it has ended. */
+  get pid(): number | undefined {
+    const child = this.#process
+    return child && child.exitCode === null && child.signalCode === null ? child.pid : undefined
+  }
+
+  /** Neither ended nor stopped. */
+  get runs(): boolean {
+    return this.pid !== undefined && !this.#paused
   }
 
   /** Also after `kill`, with the data it had. Resolves when it answers. */
@@ -130,32 +168,34 @@ export class EtcdMember {
       throw new Error(`etcd at ${this.address} does not answer`)
   }
 
-  /** Returns when all of its threads have stopped: a signal is only on its way when kill returns. */
+  /** Returns when all of its threads have stopped. */
   pause(): void {
-    const pid = this.#process?.pid
-    if (pid === undefined) return
-    process.kill(pid, 'SIGSTOP')
-    while (!threadStates(pid).every((state) => state === 'T'));
+    if (this.pid === undefined) return
+    this.#paused = true
+    stopProcess(this.pid)
   }
 
   resume(): void {
+    this.#paused = false
     this.#process?.kill('SIGCONT')
   }
 
   async kill(): Promise<void> {
     const child = this.#process
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    this.#paused = false
+    if (!child || this.pid === undefined) return
     const exit = once(child, 'exit')
     child.kill('SIGKILL')
     await exit
   }
-}
 
-const threadStates = (pid: number): string[] =>
-  readdirSync(`/proc/${pid}/task`).map((thread) => {
-    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3)
-  })
+  /** Removes its data: after `start` it is empty. A token makes another cluster of it, with an ID of its own. */
+  async wipe(token?: string): Promise<void> {
+    await this.kill()
+    await rm(this.#data, { recursive: true, force: true })
+    if (token !== undefined) this.#args.push('--initial-cluster-token', token)
+  }
+}
 
 const isHealthy = (url: string): Promise<boolean> =>
   new Promise((resolve) => {

@@ -14,6 +14,8 @@ export class TcpProxy {
   #target: string
   readonly #pairs = new Set<{ client: Socket; server: Socket }>()
   readonly #forgotten = new WeakSet<object>()
+  readonly #delayed = new Map<{ client: Socket; server: Socket }, Buffer[]>()
+  #sealed = false
   readonly #server = createServer((client) => this.#accept(client))
   #mode: 'open' | 'stalled' | 'refusing' = 'open'
   #bytes = Number.POSITIVE_INFINITY
@@ -58,6 +60,39 @@ export class TcpProxy {
     }
   }
 
+  /**
+   * Keeps what clients send over the connections of now, instead of carrying it; new connections are carried. What was kept
+   * until `seal` arrives by `deliver`, however late, even if its client has gone by then.
+   */
+  delay(): void {
+    for (const pair of this.#pairs) this.#delayed.set(pair, [])
+  }
+
+  /** How many bytes are kept. */
+  get kept(): number {
+    return [...this.#delayed.values()].flat().reduce((sum, { length }) => sum + length, 0)
+  }
+
+  /** Keeps no more: what clients send from now on over those connections is lost. */
+  seal(): void {
+    this.#sealed = true
+  }
+
+  /** Carries what was kept to the server, and no more over those connections. */
+  deliver(): void {
+    for (const [{ server }, chunks] of this.#delayed) for (const chunk of chunks) server.write(chunk)
+  }
+
+  /** Drops the connections of `delay`. */
+  forgetDelayed(): void {
+    for (const { client, server } of this.#delayed.keys()) {
+      client.destroy()
+      server.destroy()
+    }
+    this.#delayed.clear()
+    this.#sealed = false
+  }
+
   /** Carries what clients send, and no answer to it. */
   mute(): void {
     for (const { server } of this.#pairs) server.pause()
@@ -94,6 +129,7 @@ export class TcpProxy {
     const closed = once(this.#server, 'close')
     this.#server.close()
     this.cut()
+    this.forgetDelayed()
     await closed
   }
 
@@ -110,9 +146,13 @@ export class TcpProxy {
     const drop = () => {
       this.#pairs.delete(pair)
       client.destroy()
-      server.destroy()
+      if (!this.#delayed.has(pair)) server.destroy()
     }
-    client.on('data', (data) => server.write(data))
+    client.on('data', (data: Buffer) => {
+      const kept = this.#delayed.get(pair)
+      if (!kept) server.write(data)
+      else if (!this.#sealed) kept.push(data)
+    })
     server.on('data', (data: Buffer) => this.#answer(client, data))
     for (const socket of [client, server]) socket.on('error', drop).on('close', drop)
     if (this.#mode === 'stalled') this.stall()

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { freePorts, type Teardown } from './etcd.ts'
+import { isStopped, stopProcess } from './signals.ts'
 
 const program = join(import.meta.dirname, '../../cli/registrator.sh')
 
@@ -60,8 +61,13 @@ export class SidecarProcess {
     return this.ended()
   }
 
+  /** Returns when all of its threads have stopped. */
   stall(): void {
-    this.#process.kill('SIGSTOP')
+    if (this.#process.pid !== undefined) stopProcess(this.#process.pid)
+  }
+
+  get stalled(): boolean {
+    return this.#process.pid !== undefined && isStopped(this.#process.pid)
   }
 
   resume(): void {
