@@ -22,15 +22,15 @@ export interface Store {
   /** A new lease of `ttl` seconds. Keeping it alive is the holder's work (session.ts). */
   grant(ttl: number): Promise<Lease>
   /**
-   * Follows `prefix` from just after `from` until the signal fires. Yields batches in order, none lost: when the
-   * store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again. It waits out
-   * an unavailable store.
+   * Follows `prefix` from just after `from` until the signal fires. Yields batches of whole revisions in order, none
+   * lost: when the store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again.
+   * It waits out an unavailable store.
    */
   watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]>
   close(): Promise<void>
 }
 
-/** Orders all writes of a store; opaque to callers but for comparing equality. */
+/** Orders all writes of a store: a whole number in decimal, which only rises. */
 export type Revision = string
 
 export interface Entry {
