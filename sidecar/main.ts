@@ -60,6 +60,7 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
     missing: () => sidecar.missing(),
     metrics: metrics.registry,
     store: () => sidecar.store,
+    stop,
   })
   // bound before anything else: only then the seat is ours
   stack.use(await listen(app, address))

@@ -1,9 +1,9 @@
 import express, { type NextFunction, type Request, type Response } from 'express'
 import type { Registry } from 'prom-client'
 import { explain, type FailureKind, isFailure } from '../../process/failure.ts'
-import { type Collection, schemas } from '../../registry/keys.ts'
 import type { Store } from '../../registry/store.ts'
-import { readCollection } from './collections.ts'
+import { serveRecords } from './records.ts'
+import { serveWatch, Watchers } from './watch.ts'
 
 export interface AppParts {
   /** What keeps this sidecar from being ready, a sentence each; empty when it is ready. */
@@ -11,6 +11,8 @@ export interface AppParts {
   metrics: Registry
   /** Undefined as long as the host's name is not known. */
   store(): Store | undefined
+  /** Ends the streams: a server that closes waits for nobody. */
+  stop: AbortSignal
 }
 
 const statuses: Record<FailureKind, number> = {
@@ -24,11 +26,12 @@ const statuses: Record<FailureKind, number> = {
 
 /**
  * The sidecar's HTTP side, all of it read-only: /healthz (this process answers), /readyz (200, or 503 with what is
- * missing), /metrics (Prometheus), /v1/<collection> (the records of all hosts, straight from the store). Errors are
- * {"error": "..."}.
+ * missing), /metrics (Prometheus), /v1 (the records of all hosts, straight from the store; records.ts), /v1/watch (their
+ * changes as server-sent events; watch.ts). Errors are {"error": "..."}.
  */
 export const createApp = (parts: AppParts): ReturnType<typeof express> => {
   const app = express()
+  const watchers = new Watchers(parts.store, parts.stop)
   app.disable('x-powered-by')
   app.get('/healthz', (_request, response) => {
     response.json({ healthy: true })
@@ -40,22 +43,17 @@ export const createApp = (parts: AppParts): ReturnType<typeof express> => {
   app.get('/metrics', async (_request, response) => {
     response.type(parts.metrics.contentType).send(await parts.metrics.metrics())
   })
-  app.get('/v1/:collection', async (request, response) => {
-    const { collection } = request.params
-    const store = parts.store()
-    if (!isCollection(collection))
-      response.status(404).json({ error: `no such collection: one of ${Object.keys(schemas).join(', ')}` })
-    else if (!store) response.status(503).json({ error: 'not connected to a store yet' })
-    else response.json(await readCollection(store, collection))
-  })
+  app.get('/v1/watch', (request, response) => serveWatch(watchers, request, response))
+  app.get(/^\/v1(\/|$)/, (request, response) => serveRecords(parts.store(), request, response))
   app.use((request, response) => {
-    response.status(404).json({ error: `no such resource: ${request.path}` })
+    const known = request.method === 'GET' || request.method === 'HEAD'
+    response
+      .status(known ? 404 : 405)
+      .json({ error: known ? `no such resource: ${request.path}` : 'only GET is served here' })
   })
   app.use(failed)
   return app
 }
-
-const isCollection = (text: string): text is Collection => Object.hasOwn(schemas, text)
 
 /** Express knows an error handler by its four parameters. */
 const failed = (error: unknown, _request: Request, response: Response, next: NextFunction): void => {

@@ -1,0 +1,145 @@
+import { Failure } from '../process/failure.ts'
+import { revisionOf } from './follow.ts'
+import type { Event, Revision, Store } from './store.ts'
+
+/** Characters of keys and values that are kept for readers that lag behind. */
+const room = 4 * 2 ** 20
+
+interface Batch {
+  /** Of its last event. */
+  readonly revision: bigint
+  readonly events: readonly Event[]
+  readonly size: number
+}
+
+/**
+ * A store's watch for many readers: those of one prefix share one watch of the store, which ends with its last reader.
+ * What it said last is kept for them all, `most` characters of it; nothing is kept a reader. A reader that falls
+ * behind what is kept is refused (`denied`), and may begin anew from the last revision it has: as one that begins
+ * where no running watch reaches back to, it gets a watch of its own.
+ */
+export class SharedWatch {
+  readonly #store: Pick<Store, 'watch'>
+  readonly #most: number
+  readonly #feeds = new Set<Feed>()
+
+  constructor(store: Pick<Store, 'watch'>, most = room) {
+    this.#store = store
+    this.#most = most
+  }
+
+  /** How many watches of the store are open. */
+  get open(): number {
+    return this.#feeds.size
+  }
+
+  /** As Store.watch. */
+  async *watch(prefix: string, from: Revision, signal: AbortSignal): AsyncGenerator<readonly Event[]> {
+    const position = BigInt(from)
+    const fitting = [...this.#feeds].find((feed) => feed.prefix === prefix && feed.reaches(position))
+    const feed = fitting ?? new Feed(this.#store, prefix, from, this.#most)
+    this.#feeds.add(feed)
+    try {
+      yield* feed.read(position, signal)
+    } finally {
+      if (feed.readers === 0) {
+        feed.stop()
+        this.#feeds.delete(feed)
+      }
+    }
+  }
+}
+
+/** One watch of the store, and the last of what it said. */
+class Feed {
+  readonly prefix: string
+  readers = 0
+  readonly #most: number
+  readonly #stop = new AbortController()
+  readonly #waiting = new Set<() => void>()
+  #kept: Batch[] = []
+  #size = 0
+  /** All after this revision is kept. */
+  #begin: bigint
+  #ended: { readonly error?: unknown } | undefined
+
+  constructor(store: Pick<Store, 'watch'>, prefix: string, from: Revision, most: number) {
+    this.prefix = prefix
+    this.#most = most
+    this.#begin = BigInt(from)
+    void this.#run(store.watch(prefix, from, this.#stop.signal))
+  }
+
+  /** Whether a reader can go on from here. */
+  reaches(position: bigint): boolean {
+    return this.#ended === undefined && position >= this.#begin
+  }
+
+  async *read(from: bigint, signal: AbortSignal): AsyncGenerator<readonly Event[]> {
+    this.readers += 1
+    try {
+      let position = from
+      while (!signal.aborted) {
+        if (position < this.#begin)
+          throw new Failure('denied', 'too slow: what follows is no longer kept here, begin from the last id')
+        const next = this.#kept[this.#kept.findLastIndex(({ revision }) => revision <= position) + 1]
+        if (next) {
+          position = next.revision
+          yield next.events
+        } else if (this.#ended) {
+          if ('error' in this.#ended) throw this.#ended.error
+          return
+        } else await this.#news(signal)
+      }
+    } finally {
+      this.readers -= 1
+    }
+  }
+
+  stop(): void {
+    this.#stop.abort()
+  }
+
+  async #run(watch: AsyncIterable<readonly Event[]>): Promise<void> {
+    try {
+      for await (const events of watch) this.#keep(events)
+      this.#ended = {}
+    } catch (error) {
+      this.#ended = { error } // for the readers, who have the rest to read first
+    }
+    this.#wake()
+  }
+
+  #keep(events: readonly Event[]): void {
+    const last = events.at(-1)
+    if (!last) return
+    const size = events.reduce((sum, event) => sum + sizeOf(event), 0)
+    this.#kept.push({ revision: BigInt(revisionOf(last)), events, size })
+    this.#size += size
+    // the newest one stays, however large
+    while (this.#size > this.#most && this.#kept.length > 1) {
+      const first = this.#kept.shift()
+      this.#size -= first?.size ?? 0
+      this.#begin = first?.revision ?? this.#begin
+    }
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+
+  #news(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const done = () => resolve()
+    this.#waiting.add(done)
+    signal.addEventListener('abort', done, { once: true })
+    return promise.finally(() => {
+      this.#waiting.delete(done)
+      signal.removeEventListener('abort', done)
+    })
+  }
+}
+
+const sizeOf = (event: Event): number =>
+  event.kind === 'put' ? event.entry.key.length + event.entry.value.length : event.key.length
