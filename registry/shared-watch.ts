@@ -1,5 +1,5 @@
 import { Failure } from '../process/failure.ts'
-import { revisionOf } from './follow.ts'
+import { revisionOf } from './observe.ts'
 import type { Event, Revision, Store } from './store.ts'
 
 /** Characters of keys and values that are kept for readers that lag behind. */

@@ -2,7 +2,7 @@ import type { Request, Response } from 'express'
 import { pause } from '../../process/backoff.ts'
 import { Failure, isFailure } from '../../process/failure.ts'
 import { collectionOf, collections, shown } from '../../registry/collections.ts'
-import { follow, revisionOf, type Step } from '../../registry/follow.ts'
+import { observe, revisionOf, type Step } from '../../registry/observe.ts'
 import { SharedWatch } from '../../registry/shared-watch.ts'
 import type { Entry, Event, Revision, Store } from '../../registry/store.ts'
 import { EventStream, frame } from './event-stream.ts'
@@ -83,7 +83,7 @@ async function* steps(
   signal: AbortSignal,
 ): AsyncGenerator<Step> {
   for (let store = watchers.store(); !signal.aborted; store = watchers.store()) {
-    if (store) return yield* follow(store, prefix, from, signal)
+    if (store) return yield* observe(store, prefix, from, signal)
     yield { kind: 'waiting', reason: 'not connected to a store yet' }
     await pause(1000, signal)
   }
