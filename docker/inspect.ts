@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { humanDuration } from './durations.ts'
+import { Pool } from './pool.ts'
 
 /**
  * What the Docker Engine answers, checked at the boundary and put into our words. Only fields that we use are kept;
@@ -33,12 +35,14 @@ export interface Container {
   readonly image: string
   readonly created: string
   readonly state: ContainerState
+  /** When it last started and ended, by the daemon's clock; "": never. */
   readonly startedAt: string
+  readonly finishedAt: string
   readonly exitCode: number
   readonly health: Health
   /** What the last health check printed. */
   readonly healthOutput: string
-  /** NAME=value, of the image and of the container. */
+  /** NAME=value, of the image and of the container: SERVICE_... alone, as nothing else is used. */
   readonly environment: readonly string[]
   readonly labels: Readonly<Record<string, string>>
   /** "host" shares the host's network; "container:<id>" another container's. */
@@ -51,25 +55,34 @@ export interface Container {
   readonly volumes: readonly string[]
 }
 
-const text = z
+export const text = z
   .string()
   .nullish()
   .transform((value) => value ?? '') // Go writes null, "" or nothing
-const list = <T extends z.ZodType>(of: T) =>
+/** Go's zero time means never. */
+const instant = text.transform((value) => (value.startsWith('0001-') ? '' : value))
+export const list = <T extends z.ZodType>(of: T) =>
   z
     .array(of)
     .nullish()
     .transform((value) => value ?? [])
-const map = <T extends z.ZodType>(of: T) =>
+export const map = <T extends z.ZodType>(of: T) =>
   z
     .record(z.string(), of)
     .nullish()
     .transform((value): Record<string, z.output<T>> => value ?? {})
 
+/**
+ * What is the same in many containers is kept once: of 10,000 only a few have images, labels or networks of their own.
+ */
+const texts = new Pool<string>((value) => value)
+const objects = new Pool<object>(JSON.stringify)
+const once = <T extends object>(value: T): T => objects.share(value) as T
+
 const networks = map(z.object({ IPAddress: text, GlobalIPv6Address: text })).transform((byName) =>
   Object.entries(byName).map(
     ([name, at]): ContainerNetwork => ({
-      name,
+      name: texts.share(name),
       ...(at.IPAddress && { ipv4: at.IPAddress }),
       ...(at.GlobalIPv6Address && { ipv6: at.GlobalIPv6Address }),
     }),
@@ -80,7 +93,7 @@ const networks = map(z.object({ IPAddress: text, GlobalIPv6Address: text })).tra
 const parsePort = (key: string): Port | undefined => {
   const [digits = '', protocol = 'tcp'] = key.split('/')
   const port = Number(digits)
-  return Number.isInteger(port) && port > 0 ? { port, protocol } : undefined
+  return Number.isInteger(port) && port > 0 ? { port, protocol: texts.share(protocol) } : undefined
 }
 const parsePorts = (byKey: Record<string, unknown>): Port[] =>
   Object.keys(byKey).flatMap((key) => parsePort(key) ?? [])
@@ -95,7 +108,8 @@ export const Container = z
       Status: z.string(),
       Running: z.boolean(),
       ExitCode: z.number(),
-      StartedAt: text,
+      StartedAt: instant,
+      FinishedAt: instant,
       Health: z.object({ Status: text, Log: list(z.object({ Output: text })) }).nullish(),
     }),
     Config: z.object({
@@ -115,23 +129,24 @@ export const Container = z
     (raw): Container => ({
       id: raw.Id,
       name: raw.Name.replace(/^\//, ''),
-      image: raw.Config.Image,
+      image: texts.share(raw.Config.Image),
       created: raw.Created,
       state: states.find((state) => state === raw.State.Status) ?? (raw.State.Running ? 'running' : 'exited'),
       startedAt: raw.State.StartedAt,
+      finishedAt: raw.State.FinishedAt,
       exitCode: raw.State.ExitCode,
       health: healthOf(raw.State.Health?.Status),
       healthOutput: raw.State.Health?.Log.at(-1)?.Output.trim() ?? '',
-      environment: raw.Config.Env,
-      labels: raw.Config.Labels,
-      networkMode: raw.HostConfig.NetworkMode,
+      environment: once(raw.Config.Env.filter((line) => line.startsWith('SERVICE_'))),
+      labels: once(raw.Config.Labels),
+      networkMode: texts.share(raw.HostConfig.NetworkMode),
       networks: raw.NetworkSettings.Networks,
-      exposed: parsePorts(raw.Config.ExposedPorts),
+      exposed: once(parsePorts(raw.Config.ExposedPorts)),
       bindings: Object.entries(raw.NetworkSettings.Ports).flatMap(([key, bound]) => {
         const port = parsePort(key)
         return (port && bound ? bound : []).flatMap(({ HostIp, HostPort }): Binding[] =>
           port && Number(HostPort) > 0
-            ? [{ ...port, hostAddress: HostIp || '0.0.0.0', hostPort: Number(HostPort) }]
+            ? [{ ...port, hostAddress: texts.share(HostIp || '0.0.0.0'), hostPort: Number(HostPort) }]
             : [],
         )
       }),
@@ -154,11 +169,15 @@ export const ListedContainer = z.object({
 })
 export type ListedContainer = z.output<typeof ListedContainer>
 
-/** Whether an inspected container still says what the list says: all that can change in a container's life. */
-export const agrees = (container: Container, listed: ListedContainer): boolean =>
+/**
+ * Whether an inspected container still says what the list says: all that can change in a container's life. `now` in ms
+ * since 1970.
+ */
+export const agrees = (container: Container, listed: ListedContainer, now = Date.now()): boolean =>
   listed.Names.includes(`/${container.name}`) &&
   listed.State === container.state &&
   (listed.State !== 'exited' || listed.Status.startsWith(`Exited (${container.exitCode})`)) &&
+  sameRun(container, listed.Status, now) &&
   listedHealth(listed.Status) === (container.state === 'running' ? container.health : 'none') &&
   sameSet(
     listed.Ports.flatMap((at) =>
@@ -167,6 +186,20 @@ export const agrees = (container: Container, listed: ListedContainer): boolean =
     container.bindings.map((at) => `${at.hostAddress}:${at.hostPort}:${at.port}/${at.protocol}`),
   ) &&
   sameSet((listed.NetworkSettings?.Networks ?? []).map(networkText), container.networks.map(networkText))
+
+/**
+ * A container that ended and started again unseen can look as before in all but its times. The list has them rounded
+ * (at first to seconds), and by the daemon's clock: 2 s more or less are allowed for.
+ */
+const sameRun = ({ startedAt, finishedAt }: Container, status: string, now: number): boolean => {
+  const up = /^Up (?<time>[^(]*\w)/.exec(status)?.groups?.time
+  const ended = /^(?:Exited|Restarting) \(-?\d+\) (?<time>.*) ago$/.exec(status)?.groups?.time
+  const said = up ?? ended
+  const since = up === undefined ? finishedAt : startedAt
+  if (said === undefined || since === '') return true
+  const seconds = (now - Date.parse(since)) / 1000
+  return [-2, -1, 0, 1, 2].some((more) => humanDuration(seconds + more) === said)
+}
 
 const networkText = ({ name, ipv4, ipv6 }: ContainerNetwork): string => `${name} ${ipv4 ?? ''} ${ipv6 ?? ''}`
 const sameSet = (a: readonly string[], b: readonly string[]): boolean =>

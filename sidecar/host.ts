@@ -13,10 +13,11 @@ export interface Run {
   readonly seat: string | undefined
 }
 
-/** The record of this host. Pure. */
-export const hostRecord = (run: Run, engine: EngineInfo, address: string): Host => ({
+/** The record of this host; `addresses` as chooseAddresses gives them. Pure. */
+export const hostRecord = (run: Run, engine: EngineInfo, addresses: readonly string[]): Host => ({
   host: run.host,
-  address,
+  address: addresses[0] ?? '',
+  addresses: [...addresses],
   engine: {
     version: engine.version,
     os: engine.os,

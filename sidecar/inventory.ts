@@ -1,10 +1,11 @@
 import type { Container, Image, Network, Plugin, Volume } from '../docker/inspect.ts'
 import type { Inventory } from '../registry/records.ts'
+import type { LabelFilter } from './labels.ts'
 
 /**
  * What Docker has, as records of inventory/. A container's environment is left out: it holds secrets. All pure.
  */
-export const containerRecord = (host: string, container: Container): Inventory => ({
+export const containerRecord = (host: string, container: Container, labels: LabelFilter): Inventory => ({
   kind: 'container',
   host,
   id: container.id,
@@ -13,8 +14,8 @@ export const containerRecord = (host: string, container: Container): Inventory =
   state: container.state,
   ...((container.state === 'exited' || container.state === 'dead') && { exitCode: container.exitCode }),
   // Docker keeps a stopped container's last health: it says nothing any more
-  health: container.state === 'running' || container.state === 'paused' ? container.health : 'none',
-  labels: { ...container.labels },
+  health: isLive(container) ? container.health : 'none',
+  labels: labels(container.labels),
   networks: container.networks
     .map((network) => ({ ...network }))
     .sort((a, b) => a.name.localeCompare(b.name)),
@@ -24,9 +25,15 @@ export const containerRecord = (host: string, container: Container): Inventory =
     hostAddress,
     hostPort,
   })),
+  exposed: container.exposed.map((port) => ({ ...port })),
   volumes: container.volumes.toSorted(),
   created: container.created,
+  ...(container.startedAt && { started: container.startedAt }),
+  // while it runs Docker has the end of the run before
+  ...(container.finishedAt && !isLive(container) && { finished: container.finishedAt }),
 })
+
+const isLive = ({ state }: Container): boolean => state === 'running' || state === 'paused'
 
 export const imageRecord = (host: string, image: Image): Inventory => ({
   kind: 'image',

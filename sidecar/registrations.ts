@@ -4,7 +4,8 @@ import { encode, keys } from '../registry/keys.ts'
 import type { Host, Inventory } from '../registry/records.ts'
 import type { Probe } from '../vsm/probe.ts'
 import * as inventory from './inventory.ts'
-import { servicesOf } from './services.ts'
+import type { LabelFilter } from './labels.ts'
+import { type ServiceHost, type ServiceRules, servicesOf } from './services.ts'
 import type { HostSnapshot } from './snapshot.ts'
 import { compareClaims, isVsm, probeKey, vsmOf } from './vsms.ts'
 
@@ -15,6 +16,12 @@ export interface Registrations {
   readonly refused: ReadonlyMap<string, string>
 }
 
+/** What the settings say of what is registered. */
+export interface RegistrationRules {
+  readonly services: ServiceRules
+  readonly labels: LabelFilter
+}
+
 type Entries = readonly (readonly [key: string, write: () => string])[]
 
 /**
@@ -22,7 +29,7 @@ type Entries = readonly (readonly [key: string, write: () => string])[]
  * objects never change in place); apart from that it is a pure function of its arguments. One host's records at a
  * time: another `host` starts afresh.
  */
-export const createRegistrations = () => {
+export const createRegistrations = (rules: RegistrationRules) => {
   let made = new WeakMap<object, ReadonlyMap<string, string | Error>>()
   let madeFor = ''
 
@@ -31,7 +38,8 @@ export const createRegistrations = () => {
     host: Host,
     answer: (probeKey: string) => Probe | undefined,
   ): Registrations => {
-    const identity = `${host.host} ${host.address}`
+    const at = { host: host.host, addresses: host.addresses ?? [host.address] }
+    const identity = [at.host, ...at.addresses].join(' ')
     if (identity !== madeFor) made = new WeakMap()
     madeFor = identity
     const desired = new Map<string, string>()
@@ -49,7 +57,7 @@ export const createRegistrations = () => {
 
     add(write([[keys.host(host.host), () => encode('hosts', host)]]))
     const containers = [...snapshot.containers.values()]
-    for (const container of containers) once(container, () => ofContainer(container, host))
+    for (const container of containers) once(container, () => ofContainer(container, at, rules))
     for (const image of snapshot.images) once(image, () => [item(inventory.imageRecord(host.host, image))])
     for (const network of snapshot.networks)
       once(network, () => [item(inventory.networkRecord(host.host, network))])
@@ -71,9 +79,9 @@ const item = (record: Inventory): Entries[number] => [
   () => encode('inventory', record),
 ]
 
-const ofContainer = (container: Container, host: Host): Entries => [
-  item(inventory.containerRecord(host.host, container)),
-  ...servicesOf(container, host).map((service): Entries[number] => [
+const ofContainer = (container: Container, host: ServiceHost, rules: RegistrationRules): Entries => [
+  item(inventory.containerRecord(host.host, container, rules.labels)),
+  ...servicesOf(container, host, rules.services).map((service): Entries[number] => [
     keys.service(service),
     () => encode('services', service),
   ]),

@@ -8,8 +8,9 @@ import { hostName } from '../registry/keys.ts'
 import { Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
 import { probePortal } from '../vsm/probe.ts'
-import { chooseAddress } from './addresses.ts'
+import { chooseAddresses } from './addresses.ts'
 import { hostRecord, type Run } from './host.ts'
+import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { Prober } from './prober.ts'
 import { missingParts, missingRecord } from './readiness.ts'
@@ -58,13 +59,17 @@ export class Sidecar {
   #store: Store | undefined
   #reconciler: Reconciler | undefined
   #host: string | undefined
-  #address: string | undefined
-  #register = createRegistrations()
+  #addresses = ''
+  #register: ReturnType<typeof createRegistrations>
   #last: Registrations = { desired: new Map(), refused: new Map() }
 
   constructor(options: SidecarOptions) {
     this.#options = options
     this.#host = options.host
+    this.#register = createRegistrations({
+      services: options.rules,
+      labels: labelFilter(options.labels),
+    })
     this.metrics = createMetrics({
       connected: () => this.#docker.kind === 'watching',
       objects: () => this.#counts(),
@@ -181,12 +186,13 @@ export class Sidecar {
   #desired(state: HostState, run: Run): Desired {
     const { snapshot } = state
     if (!snapshot.engine) return undefined
-    const { address, source } = chooseAddress(this.#options.addresses?.[0], snapshot.engine.swarmAddress)
-    if (address !== this.#address) this.#options.log.info({ address, source }, 'address of this host')
-    this.#address = address
-    const host = hostRecord(run, snapshot.engine, address)
+    const { addresses, source } = chooseAddresses(this.#options.addresses, snapshot.engine.swarmAddress)
+    if (addresses.join() !== this.#addresses)
+      this.#options.log.info({ addresses, source }, 'addresses of this host')
+    this.#addresses = addresses.join()
+    const host = hostRecord(run, snapshot.engine, addresses)
     const asked = [...snapshot.containers.values()].flatMap((container) => {
-      const ask = portalToAsk(container, address)
+      const ask = portalToAsk(container, host.address)
       return ask ? [ask] : []
     })
     this.#prober?.follow(new Map(asked))

@@ -9,13 +9,13 @@ import { encode, keys } from '../../registry/keys.ts'
 import { sidecarOf } from '../../registry/owner.ts'
 import type { Host } from '../../registry/records.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
-import { chooseAddress } from '../../sidecar/addresses.ts'
 import { claimHost } from '../../sidecar/claim.ts'
 import { containerRecord } from '../../sidecar/inventory.ts'
+import { labelFilter } from '../../sidecar/labels.ts'
 import { imageBaseName, serviceMetadata } from '../../sidecar/metadata.ts'
 import { Prober } from '../../sidecar/prober.ts'
 import { missingParts } from '../../sidecar/readiness.ts'
-import { createRegistrations } from '../../sidecar/registrations.ts'
+import { createRegistrations, type RegistrationRules } from '../../sidecar/registrations.ts'
 import { seatOf } from '../../sidecar/seat.ts'
 import { servicesOf } from '../../sidecar/services.ts'
 import { settings } from '../../sidecar/settings.ts'
@@ -24,7 +24,17 @@ import { compareClaims, isVsm, portalsOf, portalToAsk, vsmOf } from '../../sidec
 import { targetLabels } from '../../vsm/labels.ts'
 import { judgeDiscovery, parseListing, probePortal, type Ran } from '../../vsm/probe.ts'
 
-const at = { host: 'h1', address: '10.9.9.9' }
+const at = { host: 'h1', address: '10.9.9.9', addresses: ['10.9.9.9'] }
+const rules: RegistrationRules = {
+  services: {
+    from: 'published',
+    networks: [],
+    addressLabel: undefined,
+    unhealthy: 'mark',
+    paused: 'withdraw',
+  },
+  labels: labelFilter(['*']),
+}
 
 const container = (change: Partial<Container> = {}): Container => ({
   id: 'c1'.padEnd(64, '0'),
@@ -33,6 +43,7 @@ const container = (change: Partial<Container> = {}): Container => ({
   created: '2026-01-01T00:00:00Z',
   state: 'running',
   startedAt: '2026-01-01T00:00:01Z',
+  finishedAt: '',
   exitCode: 0,
   health: 'none',
   healthOutput: '',
@@ -140,7 +151,7 @@ t.test('services are named and addressed as registrator does', async (t) => {
     ['restarting', { state: 'restarting' }, {}],
   ]
   for (const [name, change, expected] of cases) {
-    const services = servicesOf(container({ bindings: bind('18080:80'), ...change }), at)
+    const services = servicesOf(container({ bindings: bind('18080:80'), ...change }), at, rules.services)
     const found = services.map((s) => [keys.service(s).slice('services/'.length), `${s.address}:${s.port}`])
     t.strictSame(Object.fromEntries(found), expected, name)
     for (const service of services) t.doesNotThrow(() => encode('services', service))
@@ -170,6 +181,7 @@ t.test('tags, attributes and health of a service', async (t) => {
   const [udp] = servicesOf(
     container({ bindings: bind('53:53/udp'), environment: ['SERVICE_TAGS=x'], health: 'unhealthy' }),
     at,
+    rules.services,
   )
   t.strictSame([udp?.tags, udp?.health], [['x', 'udp'], 'unhealthy'])
   for (const [image, name] of [
@@ -179,27 +191,6 @@ t.test('tags, attributes and health of a service', async (t) => {
     ['host:5000/x', 'x'],
   ] as const)
     t.equal(imageBaseName(image), name)
-})
-
-t.test("a host's address is a defined choice", async (t) => {
-  const face = (address: string, family: 'IPv4' | 'IPv6', internal = false) =>
-    ({ address, family, internal, netmask: '', mac: '', cidr: null, scopeid: 0 }) as const
-  const faces = {
-    lo: [face('127.0.0.1', 'IPv4', true)],
-    docker0: [face('172.17.0.1', 'IPv4')],
-    eth0: [face('fe80::1', 'IPv6'), face('2001:db8::2', 'IPv6'), face('192.0.2.2', 'IPv4')],
-  }
-  const routes = [
-    'Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT',
-    'docker0 000011AC 00000000 0001 0 0 0 0000FFFF 0 0 0',
-    'docker0 00000000 010200C0 0003 0 0 900 00000000 0 0 0',
-    'eth0 00000000 010200C0 0003 0 0 100 00000000 0 0 0',
-  ].join('\n')
-  t.equal(chooseAddress('10.0.0.1', '10.0.0.2', faces, routes).address, '10.0.0.1')
-  t.strictSame(chooseAddress(undefined, '10.0.0.2', faces, routes), { address: '10.0.0.2', source: 'swarm' })
-  t.strictSame(chooseAddress(undefined, '', faces, routes), { address: '192.0.2.2', source: 'default route' })
-  t.strictSame(chooseAddress(undefined, '', faces, ''), { address: '172.17.0.1', source: 'first interface' })
-  t.equal(chooseAddress(undefined, '', { lo: faces.lo }, '').source, 'loopback')
 })
 
 const ours = (change: Partial<Container> = {}): Container =>
@@ -303,7 +294,7 @@ t.test('what a snapshot makes the registry hold', async (t) => {
     bindings: bind('18080:80'),
     environment: ['SECRET=s3cret'],
   })
-  const { desired, refused } = createRegistrations()(
+  const { desired, refused } = createRegistrations(rules)(
     snapshot(web, ours(), foreign({ id: 'f'.repeat(64), name: 'demo' })),
     host,
     () => undefined,
@@ -331,7 +322,7 @@ t.test('what a snapshot makes the registry hold', async (t) => {
 
 t.test('one record that does not fit keeps no other out', async (t) => {
   const odd = container({ id: 'o'.repeat(64), created: 'yesterday' })
-  const { desired, refused } = createRegistrations()(snapshot(odd, container()), host, () => undefined)
+  const { desired, refused } = createRegistrations(rules)(snapshot(odd, container()), host, () => undefined)
   t.strictSame([...refused.keys()], [`inventory/h1/container/${odd.id}`])
   t.ok(desired.has(`inventory/h1/container/${container().id}`))
 })
@@ -355,11 +346,11 @@ t.test(
     )
     fc.assert(
       fc.property(containers, (changes) => {
-        const register = createRegistrations()
+        const register = createRegistrations(rules)
         const now = snapshot(...changes.map((change) => container(change)))
         const first = register(now, host, () => undefined)
         const again = register(now, host, () => undefined)
-        const fresh = createRegistrations()(now, host, () => undefined)
+        const fresh = createRegistrations(rules)(now, host, () => undefined)
         const { owns } = sidecarOf('h1')
         return (
           [...first.desired.keys()].every(owns) &&
@@ -372,15 +363,18 @@ t.test(
 )
 
 t.test('another address is in every record at once', async (t) => {
-  const register = createRegistrations()
+  const register = createRegistrations(rules)
   const now = snapshot(container({ bindings: bind('18080:80') }))
   register(now, host, () => undefined)
-  const moved = register(now, { ...host, address: '10.2.2.2' }, () => undefined)
+  const moved = register(now, { ...host, address: '10.2.2.2', addresses: ['10.2.2.2'] }, () => undefined)
   t.match(moved.desired.get('services/web/h1:c1:80'), /"address":"10.2.2.2"/)
 })
 
 t.test('a stopped container has no health', async (t) => {
-  t.equal(containerRecord('h1', container({ health: 'healthy', state: 'exited' })).health, 'none')
+  t.equal(
+    containerRecord('h1', container({ health: 'healthy', state: 'exited' }), rules.labels).health,
+    'none',
+  )
 })
 
 const listing = `Target:iqn.2020-01.org.x:y Portal:127.0.0.1:13260,1
