@@ -52,7 +52,8 @@ export class Running {
     })
     for (const stream of [this.#child.stdout, this.#child.stderr])
       stream?.on('data', (chunk: Buffer) => (this.log += chunk))
-    t.teardown(() => this.end('SIGKILL'))
+    // a profile is written at the end of a program that ends by itself
+    t.teardown(() => this.end(profiles ? 'SIGTERM' : 'SIGKILL'))
   }
 
   /** setpriv and the scripts end in an exec: it is the program's own. */
@@ -73,6 +74,9 @@ export class Running {
 }
 
 const program = join(import.meta.dirname, '../../cli/registrator.sh')
+/** A folder, for those who look for where the time goes: it gets a profile of each run of ours. */
+const profiles = process.env.BENCH_PROFILES
+const profiling = profiles ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}
 /** Of a network for documentation: nobody has it. */
 const address = '198.51.100.7'
 
@@ -86,6 +90,7 @@ export const ours: Subject = {
       OPENEBS_ADDRESS: address,
       OPENEBS_LISTEN: `127.0.0.1:${port}`,
       DOCKER_HOST: docker,
+      ...profiling,
       ...settings,
     })
   },
