@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { connectDocker } from '../docker/client.ts'
 import { parseEndpoint } from '../docker/endpoint.ts'
+import { explain, isFailure } from '../process/failure.ts'
 import { runProcess } from '../process/lifecycle.ts'
 import { type Address, listen, parseAddress } from '../process/listener.ts'
 import { createLog } from '../process/log.ts'
@@ -10,7 +11,7 @@ import { openEtcd } from '../registry/stores/etcd.ts'
 import { etcdSettings } from '../registry/stores/settings.ts'
 import { createApp } from './http/app.ts'
 import { seatOf } from './seat.ts'
-import { settings } from './settings.ts'
+import { type Settings, settings } from './settings.ts'
 import { Sidecar } from './sidecar.ts'
 
 const help = `registrator run [flags]
@@ -18,7 +19,7 @@ const help = `registrator run [flags]
 Registers this host, its containers, services, VSMs, images, networks, plugins and volumes in the registry, and keeps
 the registry equal to what the Docker Engine really runs, until SIGTERM: then it withdraws all records of this host.
 
-Settings, from the environment or as flags (OPENEBS_LOG_LEVEL is --log-level, DOCKER_HOST is --docker-host):
+Settings, as flags or from the environment; a flag comes first, an empty value counts as not given:
 ${describeSettings(settings)}
 `
 
@@ -29,8 +30,8 @@ if (args.includes('--help') || args.includes('-h')) {
 }
 
 const name = 'openebs-registrator'
-await runProcess(createLog(name, 'info'), async (stack, stop) => {
-  const own = readSettings(settings, { ...process.env, ...readFlags(settings, args) })
+const own = given()
+await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => {
   const log = createLog(name, own.OPENEBS_LOG_LEVEL)
   const address = parseAddress(own.OPENEBS_LISTEN) as Address // the schema has tried it
   const sidecar = new Sidecar({
@@ -67,3 +68,17 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
   log.info({ version, listen: own.OPENEBS_LISTEN, docker: own.DOCKER_HOST }, 'started')
   await sidecar.run(stop)
 })
+
+/** What is wrong with the settings is said in plain text: whoever starts this by hand reads it. */
+function given(): Settings {
+  try {
+    const own = readSettings(settings, process.env, readFlags(settings, args))
+    etcdSettings(own) // the store is opened when the host's name is known; its settings are refused at once
+    parseEndpoint(own)
+    return own
+  } catch (error) {
+    if (!isFailure(error, 'invalid')) throw error
+    process.stderr.write(`registrator run: ${explain(error)}\n`)
+    process.exit(2)
+  }
+}

@@ -4,14 +4,11 @@ import { parseAddress } from '../process/listener.ts'
 import { logLevels } from '../process/log.ts'
 import { list, seconds } from '../process/settings.ts'
 import { hostName } from '../registry/keys.ts'
-import { storeCredentials } from '../registry/stores/settings.ts'
+import { storeCredentials, storeUri } from '../registry/stores/settings.ts'
 
 /** The sidecar's settings; each is also a flag (OPENEBS_STORE is --store). */
 export const settings = {
-  OPENEBS_STORE: z
-    .string()
-    .default('etcd://127.0.0.1:2379')
-    .describe('The store of the registry: etcd://host:port[,host:port...][/prefix], etcds:// with TLS.'),
+  OPENEBS_STORE: storeUri,
   ...storeCredentials,
   OPENEBS_HOST: z
     .string()
@@ -93,6 +90,10 @@ export const settings = {
     .describe(`One of ${logLevels.join(', ')}.`),
   DOCKER_HOST: z
     .string()
+    .regex(
+      /^(unix:\/\/\/.+|(tcp|https?):\/\/[^/\s]+)/,
+      'expected unix:///path or tcp://host:port (an ssh:// one must be forwarded to a socket)',
+    )
     .default('unix:///var/run/docker.sock')
     .describe('The Docker Engine: unix:///path or tcp://host:port.'),
   DOCKER_TLS_VERIFY: z.string().optional().describe('Any value but 0 and false: TLS to the Docker Engine.'),

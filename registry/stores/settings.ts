@@ -1,7 +1,27 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { Failure } from '../../process/failure.ts'
-import type { EtcdSettings } from './etcd/settings.ts'
+import { Failure, isFailure } from '../../process/failure.ts'
+import { type EtcdSettings, parseStoreUri } from './etcd/settings.ts'
+
+/** OPENEBS_STORE in each program's settings. */
+export const storeUri = z
+  .string()
+  .refine(
+    isStoreUri,
+    'expected etcd://host[:port][,host[:port]...][/prefix], or etcds:// for TLS; a user and a password have settings of their own',
+  )
+  .default('etcd://127.0.0.1:2379')
+  .describe('The store of the registry: etcd://host:port[,host:port...][/prefix], etcds:// with TLS.')
+
+function isStoreUri(text: string): boolean {
+  try {
+    parseStoreUri(text)
+    return true
+  } catch (error) {
+    if (!isFailure(error, 'invalid')) throw error
+    return false
+  }
+}
 
 /** How a program proves to the store who it is, and checks whom it talks to. Beside OPENEBS_STORE in each program's settings. */
 export const storeCredentials = {
@@ -21,16 +41,36 @@ export type StoreSettings = { readonly OPENEBS_STORE: string } & {
   readonly [K in keyof typeof storeCredentials]?: string | undefined
 }
 
-/** The settings of a program as those of its store. Reads the password. Errors: `invalid`. */
-export const etcdSettings = (own: StoreSettings, writer?: string): EtcdSettings => ({
-  uri: own.OPENEBS_STORE,
-  ca: own.OPENEBS_STORE_CA,
-  cert: own.OPENEBS_STORE_CERT,
-  key: own.OPENEBS_STORE_KEY,
-  user: own.OPENEBS_STORE_USER,
-  password: own.OPENEBS_STORE_PASSWORD_FILE && readPassword(own.OPENEBS_STORE_PASSWORD_FILE),
-  ...(writer !== undefined && { writer }),
-})
+/** The settings of a program as those of its store. Reads the password. Errors: `invalid`, naming the settings. */
+export const etcdSettings = (own: StoreSettings, writer?: string): EtcdSettings => {
+  together(own, 'OPENEBS_STORE_CERT', 'OPENEBS_STORE_KEY')
+  together(own, 'OPENEBS_STORE_USER', 'OPENEBS_STORE_PASSWORD_FILE')
+  forTls(own, 'OPENEBS_STORE_CA', 'OPENEBS_STORE_CERT')
+  return {
+    uri: own.OPENEBS_STORE,
+    ca: own.OPENEBS_STORE_CA,
+    cert: own.OPENEBS_STORE_CERT,
+    key: own.OPENEBS_STORE_KEY,
+    user: own.OPENEBS_STORE_USER,
+    password: own.OPENEBS_STORE_PASSWORD_FILE && readPassword(own.OPENEBS_STORE_PASSWORD_FILE),
+    ...(writer !== undefined && { writer }),
+  }
+}
+
+const together = (own: StoreSettings, ...names: (keyof typeof storeCredentials)[]): void => {
+  const given = names.filter((name) => own[name] !== undefined)
+  if (given.length > 0 && given.length < names.length)
+    throw new Failure('invalid', `${names.join(' and ')} go together: only ${given.join(', ')} is given`)
+}
+
+const forTls = (own: StoreSettings, ...names: (keyof typeof storeCredentials)[]): void => {
+  const given = names.filter((name) => own[name] !== undefined)
+  if (given.length > 0 && !own.OPENEBS_STORE.startsWith('etcds://'))
+    throw new Failure(
+      'invalid',
+      `${given.join(', ')}: only with TLS, so OPENEBS_STORE must begin with etcds://`,
+    )
+}
 
 const readPassword = (file: string): string => {
   try {
