@@ -31,7 +31,7 @@ if (args.includes('--help') || args.includes('-h')) {
 
 const name = 'openebs-registrator'
 const own = given()
-await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => {
+await runProcess(createLog(name, 'info'), async (stack, stop) => {
   const log = createLog(name, own.OPENEBS_LOG_LEVEL)
   const address = parseAddress(own.OPENEBS_LISTEN) as Address // the schema has tried it
   const sidecar = new Sidecar({
