@@ -153,8 +153,10 @@ const unique = (endpoints: readonly Endpoint[]): Endpoint[] => [
   ...new Map(endpoints.map((at) => [`${at.address} ${at.port}`, at])).values(),
 ]
 
-/** Negative where `a` is the better one to advertise. */
+/** Negative where `a` is the better one to advertise. Docker has them in an order of its own, not always the same. */
 export const compareBindings = (a: Binding, b: Binding): number =>
-  rank(a.hostAddress) - rank(b.hostAddress) || a.hostPort - b.hostPort
+  rank(a.hostAddress) - rank(b.hostAddress) ||
+  a.hostPort - b.hostPort ||
+  Number(a.hostAddress > b.hostAddress) - Number(a.hostAddress < b.hostAddress)
 
 const rank = (address: string): number => (isLoopback(address) ? 2 : address.includes(':') ? 1 : 0)
