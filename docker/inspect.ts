@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { humanDuration } from './durations.ts'
+import { list, map, text } from './json.ts'
 import { Pool } from './pool.ts'
 
 /**
@@ -55,22 +56,8 @@ export interface Container {
   readonly volumes: readonly string[]
 }
 
-export const text = z
-  .string()
-  .nullish()
-  .transform((value) => value ?? '') // Go writes null, "" or nothing
 /** Go's zero time means never. */
 const instant = text.transform((value) => (value.startsWith('0001-') ? '' : value))
-export const list = <T extends z.ZodType>(of: T) =>
-  z
-    .array(of)
-    .nullish()
-    .transform((value) => value ?? [])
-export const map = <T extends z.ZodType>(of: T) =>
-  z
-    .record(z.string(), of)
-    .nullish()
-    .transform((value): Record<string, z.output<T>> => value ?? {})
 
 /**
  * What is the same in many containers is kept once: of 10,000 only a few have images, labels or networks of their own.

@@ -12,7 +12,7 @@ import * as inspect from './inspect.ts'
 /** ms. A question about one object blocks while its volume driver works (Create, Mount): that object's alone. */
 const limit = 10_000
 
-const ask = async <T extends z.ZodType>(
+export const ask = async <T extends z.ZodType>(
   doing: string,
   schema: T,
   call: (abortSignal: AbortSignal) => Promise<unknown>,

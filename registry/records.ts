@@ -108,15 +108,20 @@ export const Inventory = z.discriminatedUnion('kind', [
     role: z.enum(['manager', 'worker']),
     leader: z.boolean(),
     availability: z.string(),
+    /** unknown, ready, down or disconnected. */
     state: z.string(),
+    /** What the swarm reaches it by; "" where that is not known yet. */
     address: z.string(),
+    /** Of a manager, by the others: reachable, unreachable or unknown. */
+    reachability: z.string().optional(),
   }),
   z.looseObject({
     kind: z.literal('service'),
     ...inventoryBase,
     image: z.string(),
+    /** replicated, global, replicated-job or global-job. */
     mode: z.string(),
-    /** Tasks that are wanted; absent for a global service. */
+    /** Tasks that are wanted; absent where it is one a node. */
     replicas: z.number().int().nonnegative().optional(),
     labels: z.record(z.string(), z.string()),
     ports: z.array(
@@ -126,11 +131,15 @@ export const Inventory = z.discriminatedUnion('kind', [
   z.looseObject({
     kind: z.literal('task'),
     ...inventoryBase,
+    /** The ids of its service, and of its node ("" until it has one). */
     service: z.string(),
     node: z.string(),
+    /** Absent for a task of a global service. */
     slot: z.number().int().nonnegative().optional(),
+    /** new, pending, assigned, accepted, preparing, ready, starting, running, complete, shutdown, failed, rejected … */
     state: z.string(),
     wanted: z.string(),
+    error: z.string().optional(),
     containerId: z.string().optional(),
   }),
   // by name alone: what they hold is nobody's business here

@@ -1,5 +1,7 @@
 import type { EngineInfo } from '../docker/inspect.ts'
 import type { Host } from '../registry/records.ts'
+import { membershipOf } from './swarm.ts'
+import type { Swarm } from './swarm-state.ts'
 
 /** What one run of the sidecar knows about itself from its start. */
 export interface Run {
@@ -13,8 +15,13 @@ export interface Run {
   readonly seat: string | undefined
 }
 
-/** The record of this host; `addresses` as chooseAddresses gives them. Pure. */
-export const hostRecord = (run: Run, engine: EngineInfo, addresses: readonly string[]): Host => ({
+/** The record of this host; `addresses` as chooseAddresses gives them, `swarm` where it is in one. Pure. */
+export const hostRecord = (
+  run: Run,
+  engine: EngineInfo,
+  addresses: readonly string[],
+  swarm?: Swarm,
+): Host => ({
   host: run.host,
   address: addresses[0] ?? '',
   addresses: [...addresses],
@@ -30,4 +37,5 @@ export const hostRecord = (run: Run, engine: EngineInfo, addresses: readonly str
   instance: run.instance,
   since: run.since,
   ...(run.seat !== undefined && { seat: run.seat }),
+  ...(swarm && { swarm: membershipOf(swarm) }),
 })

@@ -1,12 +1,14 @@
 import type { Container } from '../docker/inspect.ts'
 import { explain, isFailure } from '../process/failure.ts'
 import { encode, keys } from '../registry/keys.ts'
-import type { Host, Inventory } from '../registry/records.ts'
+import type { Host, Inventory, Service } from '../registry/records.ts'
 import type { Probe } from '../vsm/probe.ts'
 import * as inventory from './inventory.ts'
 import type { LabelFilter } from './labels.ts'
 import { type ServiceHost, type ServiceRules, servicesOf } from './services.ts'
 import type { HostSnapshot } from './snapshot.ts'
+import { ingressServices, swarmInventory } from './swarm.ts'
+import type { Swarm } from './swarm-state.ts'
 import { compareClaims, isVsm, probeKey, vsmOf } from './vsms.ts'
 
 /** What this host's sidecar wants in the registry: key -> text of the record. */
@@ -34,7 +36,9 @@ export const createRegistrations = (rules: RegistrationRules) => {
   let madeFor = ''
 
   return (
-    snapshot: Pick<HostSnapshot, 'containers' | 'volumes' | 'images' | 'networks' | 'plugins'>,
+    snapshot: Pick<HostSnapshot, 'containers' | 'volumes' | 'images' | 'networks' | 'plugins'> & {
+      readonly swarm?: Swarm | undefined
+    },
     host: Host,
     answer: (probeKey: string) => Probe | undefined,
   ): Registrations => {
@@ -56,6 +60,9 @@ export const createRegistrations = (rules: RegistrationRules) => {
     }
 
     add(write([[keys.host(host.host), () => encode('hosts', host)]]))
+    const { swarm } = snapshot
+    // before the containers: what one of this host says of its own port counts for more
+    if (swarm) once(swarm, () => ofSwarm(swarm, host, rules))
     const containers = [...snapshot.containers.values()]
     for (const container of containers) once(container, () => ofContainer(container, at, rules))
     for (const image of snapshot.images) once(image, () => [item(inventory.imageRecord(host.host, image))])
@@ -79,12 +86,20 @@ const item = (record: Inventory): Entries[number] => [
   () => encode('inventory', record),
 ]
 
+const serviceItem = (service: Service): Entries[number] => [
+  keys.service(service),
+  () => encode('services', service),
+]
+
 const ofContainer = (container: Container, host: ServiceHost, rules: RegistrationRules): Entries => [
   item(inventory.containerRecord(host.host, container, rules.labels)),
-  ...servicesOf(container, host, rules.services).map((service): Entries[number] => [
-    keys.service(service),
-    () => encode('services', service),
-  ]),
+  ...servicesOf(container, host, rules.services).map(serviceItem),
+]
+
+/** Where services are to be at their containers' own addresses, each host registers those of its own containers. */
+const ofSwarm = (swarm: Swarm, host: Host, { labels, services }: RegistrationRules): Entries => [
+  ...swarmInventory(host.host, swarm, labels).map(item),
+  ...(services.from === 'published' ? ingressServices(host, swarm).map(serviceItem) : []),
 ]
 
 /** One record that does not fit its schema must not keep the others out. */

@@ -103,17 +103,13 @@ export class Sidecar {
    * serves this host (`invalid`), or a bug.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { docker, log, resyncEvery } = this.#options
+    const { docker, log } = this.#options
     const failed = new AbortController()
     const stop = AbortSignal.any([signal, failed.signal])
     const wake = () => this.#changed()
     this.#prober = new Prober((portal, at) => this.#probe(portal, at), wake, stop)
-    this.#state = new HostState(docker, log, stop, wake)
-    const parts = [
-      this.#watch(this.#state, stop),
-      this.#state.run(resyncEvery),
-      this.#publish(this.#state, stop),
-    ]
+    this.#state = new HostState(docker, log, stop, wake, this.#options)
+    const parts = [this.#watch(this.#state, stop), this.#state.run(), this.#publish(this.#state, stop)]
     try {
       await Promise.all(parts)
     } finally {
@@ -190,7 +186,7 @@ export class Sidecar {
     if (addresses.join() !== this.#addresses)
       this.#options.log.info({ addresses, source }, 'addresses of this host')
     this.#addresses = addresses.join()
-    const host = hostRecord(run, snapshot.engine, addresses)
+    const host = hostRecord(run, snapshot.engine, addresses, snapshot.swarm)
     const asked = [...snapshot.containers.values()].flatMap((container) => {
       const ask = portalToAsk(container, host.address)
       return ask ? [ask] : []
@@ -218,6 +214,9 @@ export class Sidecar {
       network: snapshot?.networks.length ?? 0,
       plugin: snapshot?.plugins.length ?? 0,
       volume: snapshot?.volumes.size ?? 0,
+      node: snapshot?.swarm?.nodes.length ?? 0,
+      service: snapshot?.swarm?.services.length ?? 0,
+      task: snapshot?.swarm?.tasks.length ?? 0,
     }
   }
 }

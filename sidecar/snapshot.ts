@@ -6,9 +6,10 @@ import { backoff, pause } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
+import { type Swarm, SwarmState } from './swarm-state.ts'
 import { ObjectTracker } from './tracker.ts'
 
-type Subject = ObjectType | 'engine'
+type Subject = ObjectType | 'engine' | 'swarm'
 
 /** What this host's engine has, as far as it has been looked at. The objects in it never change, only the maps do. */
 export interface HostSnapshot {
@@ -19,6 +20,8 @@ export interface HostSnapshot {
   readonly images: readonly inspect.Image[]
   readonly networks: readonly inspect.Network[]
   readonly plugins: readonly inspect.Plugin[]
+  /** Undefined outside a swarm. */
+  readonly swarm: Swarm | undefined
   /** What has not been looked at in full yet: types of objects, or the engine itself. */
   readonly missing: ReadonlySet<string>
 }
@@ -36,6 +39,8 @@ export class HostState {
   #wakes: Record<Subject, Wake>
   #containers: ObjectTracker<inspect.Container>
   #volumes: ObjectTracker<inspect.Volume>
+  #swarm: SwarmState
+  #resyncEvery: number
   #lists = {
     engine: undefined as inspect.EngineInfo | undefined,
     images: [] as inspect.Image[],
@@ -43,20 +48,32 @@ export class HostState {
     plugins: [] as inspect.Plugin[],
   }
   #listed = new Set<Subject>()
-  #missing = new Set<Subject>(['engine', ...objectTypes])
+  #missing = new Set<Subject>(['engine', 'swarm', ...objectTypes])
 
-  /** `changed` is called whenever the snapshot may differ; looks for nothing until `run`. */
-  constructor(docker: Docker, log: Log, signal: AbortSignal, changed: () => void) {
+  /**
+   * `changed` is called whenever the snapshot may differ. Looks for nothing until `run`; then it lists everything anew
+   * at least every `resyncEvery` ms, with jitter, and the tasks of a swarm, on a manager, every `swarmPoll` ms.
+   */
+  constructor(
+    docker: Docker,
+    log: Log,
+    signal: AbortSignal,
+    changed: () => void,
+    { resyncEvery, swarmPoll }: { resyncEvery: number; swarmPoll: number },
+  ) {
     this.#docker = docker
     this.#log = log
     this.#signal = signal
     this.#changed = changed
+    this.#resyncEvery = resyncEvery
+    this.#swarm = new SwarmState(docker, log, { poll: swarmPoll, resyncEvery })
     this.#wakes = {
       engine: new Wake(),
       container: new Wake(),
       image: new Wake(),
       network: new Wake(),
       plugin: new Wake(),
+      swarm: new Wake(),
       volume: new Wake(),
     }
     const failed = (what: string) => (id: string, error: Error) =>
@@ -81,6 +98,7 @@ export class HostState {
       ...this.#lists,
       containers: this.#containers.objects,
       volumes: this.#volumes.objects,
+      swarm: this.#swarm.now,
       missing: this.#missing,
     }
   }
@@ -101,36 +119,55 @@ export class HostState {
     for (const wake of Object.values(this.#wakes)) wake.wake()
   }
 
-  /** Works until the signal fires; lists everything anew at least every `resyncEvery` ms, with jitter. */
-  async run(resyncEvery: number): Promise<void> {
+  /** Works until the signal fires. */
+  async run(): Promise<void> {
     const docker = this.#docker
+    const every = () => this.#resyncEvery * (0.8 + 0.4 * Math.random())
+    const lister = (type: Subject, list: () => Promise<void>) =>
+      this.#lister(type, every, async () => {
+        await list()
+        return true
+      })
     await Promise.all([
-      this.#lister('engine', resyncEvery, async () => {
+      lister('engine', async () => {
         this.#lists.engine = await queries.engineInfo(docker)
       }),
-      this.#lister('image', resyncEvery, async () => {
+      lister('image', async () => {
         this.#lists.images = await queries.listImages(docker)
       }),
-      this.#lister('network', resyncEvery, async () => {
+      lister('network', async () => {
         this.#lists.networks = await queries.listNetworks(docker)
       }),
-      this.#lister('plugin', resyncEvery, async () => {
+      lister('plugin', async () => {
         this.#lists.plugins = await queries.listPlugins(docker)
       }),
-      this.#lister('container', resyncEvery, () => this.#listContainers()),
-      this.#lister('volume', resyncEvery, () => this.#listVolumes()),
+      lister('container', () => this.#listContainers()),
+      lister('volume', () => this.#listVolumes()),
+      this.#lister(
+        'swarm',
+        () => this.#swarm.wait,
+        (woken) => this.#swarm.look(woken),
+      ),
     ])
   }
 
-  async #lister(type: Subject, resyncEvery: number, list: () => Promise<void>): Promise<void> {
-    for (let attempt = 0; !this.#signal.aborted; ) {
-      if (attempt === 0) await this.#wakes[type].next(resyncEvery * (0.8 + 0.4 * Math.random()), this.#signal)
+  /** `list` is told whether it was woken, or its time had come, and returns whether anything may have changed. */
+  async #lister(
+    type: Subject,
+    wait: () => number,
+    list: (woken: boolean) => Promise<boolean>,
+  ): Promise<void> {
+    for (let attempt = 0, woken = false; !this.#signal.aborted; ) {
+      // what failed is asked in full: it may be for another reason than before
+      woken = attempt > 0 || (await this.#wakes[type].next(wait(), this.#signal))
       if (this.#signal.aborted) return
       try {
-        await list()
+        const changed = await list(woken)
         attempt = 0
-        this.#listed.add(type)
-        this.#settle()
+        if (changed || !this.#listed.has(type)) {
+          this.#listed.add(type)
+          this.#settle()
+        }
       } catch (error) {
         if (!isFailure(error)) throw error
         if (attempt++ === 0)

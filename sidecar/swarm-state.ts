@@ -1,0 +1,105 @@
+import type { Docker } from '../docker/client.ts'
+import * as docker from '../docker/swarm.ts'
+import { explain, isFailure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+
+/** The swarm that this host is in, as its engine knows it: a worker's knows its own membership alone. */
+export interface Swarm {
+  /** Of this host. */
+  readonly node: string
+  readonly manager: boolean
+  readonly nodes: readonly docker.SwarmNode[]
+  readonly services: readonly docker.SwarmService[]
+  readonly tasks: readonly docker.SwarmTask[]
+  readonly secrets: readonly docker.SwarmNamed[]
+  readonly configs: readonly docker.SwarmNamed[]
+}
+
+/**
+ * The swarm in memory. No event tells of tasks, nor of who leads: a manager is asked for them again and again. Whether
+ * this host is a manager at all, secrets and configs are asked for in a full look, which an event and a resync are
+ * due. A host that is no manager is asked nothing else. What a manager cannot answer (no leader, an election) stands
+ * as it was last known.
+ */
+export class SwarmState {
+  #docker: Docker
+  #log: Log
+  #poll: number
+  #resyncEvery: number
+  #now: Swarm | undefined
+  #fullAt = 0
+  #changed = false
+  /** The last full look failed. */
+  #silent = false
+
+  /** ms between two looks of each kind. */
+  constructor(engine: Docker, log: Log, times: { poll: number; resyncEvery: number }) {
+    this.#docker = engine
+    this.#log = log
+    this.#poll = times.poll
+    this.#resyncEvery = times.resyncEvery
+  }
+
+  /** Undefined outside a swarm. What has not changed is the very same object. */
+  get now(): Swarm | undefined {
+    return this.#now
+  }
+
+  /** ms until the next look is due. Where something has just changed more is to come: tasks take seconds to start. */
+  get wait(): number {
+    if (!this.#now?.manager) return this.#resyncEvery
+    return this.#changed ? this.#poll / 5 : this.#poll
+  }
+
+  /** Returns whether anything has changed. Rejects with a Failure: then nothing has. */
+  async look(full: boolean): Promise<boolean> {
+    const known = this.#now
+    const all = full || !known?.manager || performance.now() - this.#fullAt >= this.#resyncEvery
+    const next = all ? await this.#lookAtAll() : await this.#lookAtTasks(known)
+    this.#changed = JSON.stringify(next) !== JSON.stringify(known)
+    if (this.#changed) this.#now = next
+    return this.#changed
+  }
+
+  async #lookAtAll(): Promise<Swarm | undefined> {
+    try {
+      const next = await this.#askAll()
+      this.#fullAt = performance.now()
+      if (next?.manager && this.#silent) this.#log.info('the swarm answers again')
+      this.#silent = false
+      return next
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      if (this.#now?.manager && !this.#silent)
+        this.#log.warn({ reason: explain(error) }, 'the swarm does not answer: its last known state stands')
+      this.#silent = true
+      throw error
+    }
+  }
+
+  async #askAll(): Promise<Swarm | undefined> {
+    const member = await docker.swarmMembership(this.#docker)
+    if (!member) return undefined
+    const { node, manager, pending } = member
+    if (!manager) {
+      const known = this.#now?.node === node ? this.#now : undefined
+      if (pending && known) return known
+      return { node, manager, nodes: [], services: [], tasks: [], secrets: [], configs: [] }
+    }
+    const [secrets, configs] = await Promise.all([
+      docker.listSwarmSecrets(this.#docker),
+      docker.listSwarmConfigs(this.#docker),
+    ])
+    return this.#lookAtTasks({ node, manager, secrets, configs })
+  }
+
+  async #lookAtTasks(rest: Pick<Swarm, 'node' | 'manager' | 'secrets' | 'configs'>): Promise<Swarm> {
+    const { node, manager, secrets, configs } = rest
+    const [nodes, services, tasks] = await Promise.all([
+      docker.listSwarmNodes(this.#docker),
+      docker.listSwarmServices(this.#docker),
+      docker.listSwarmTasks(this.#docker),
+    ])
+    return { node, manager, nodes, services, tasks, secrets, configs }
+  }
+}
