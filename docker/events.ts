@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { StringDecoder } from 'node:string_decoder'
 import { z } from 'zod'
 import { callDocker, type Docker } from './client.ts'
@@ -44,9 +45,19 @@ export const parseEvent = (line: string): EngineEvent | undefined => {
   }
 }
 
-/** Equal for the same event seen twice (a replay, two streams). */
-export const eventKey = (event: EngineEvent): string =>
-  `${event.timeNano} ${event.type} ${event.action} ${event.id}`
+/**
+ * "<nanoseconds, 19 digits>-<8 hex digits>": equal for the same event seen twice (a replay, two streams, another run of
+ * this program), different for others, and in the order of time. All that the engine says of the event goes into the
+ * digits, for events of one instant differ in their attributes alone at times (a container on two networks).
+ */
+export const eventKey = ({ timeNano, type, action, id, attributes }: EngineEvent): string => {
+  const said = [type, action, id, ...Object.entries(attributes).sort(([a], [b]) => (a < b ? -1 : 1))]
+  return instantKey(timeNano, said)
+}
+
+/** For what stands among events without being one. */
+export const instantKey = (nano: string | bigint, said: unknown): string =>
+  `${String(nano).padStart(19, '0')}-${hash('sha256', JSON.stringify(said)).slice(0, 8)}`
 
 /** Cuts a stream of bytes into lines, wherever the chunks end: inside a line or inside a character. */
 export class Lines {
@@ -74,14 +85,29 @@ export const parseNano = (time: string): bigint | undefined => {
 }
 
 /**
- * The actions that change what is registered. The daemon leaves out all others: a health check alone makes three
- * exec events. With health_status among them, it compares all of these as prefixes.
+ * The actions that are followed: all but those that change nothing and come in crowds. A health check alone makes three
+ * exec events; top and resize are somebody looking. The daemon leaves those out. With health_status among them, it
+ * compares all of these as prefixes: none of them begins one that is to be left out.
  */
 export const actions = [
+  // container
   ...['create', 'start', 'restart', 'stop', 'kill', 'die', 'oom', 'pause', 'unpause', 'rename', 'update'],
-  ...['destroy', 'prune', 'health_status', 'commit', 'pull', 'tag', 'untag', 'delete', 'import', 'load'],
-  ...['connect', 'disconnect', 'remove', 'mount', 'unmount', 'enable', 'disable', 'reload'],
+  ...['attach', 'detach', 'commit', 'copy', 'archive-path', 'extract-to-dir', 'export', 'checkpoint'],
+  ...['destroy', 'prune', 'health_status'],
+  // image, and prune of a builder
+  ...['pull', 'push', 'tag', 'untag', 'delete', 'import', 'load', 'save'],
+  // volume, network, plugin, daemon; objects of a swarm: create, update, remove
+  ...['mount', 'unmount', 'connect', 'disconnect', 'remove', 'enable', 'disable', 'reload'],
 ] as const
+
+const followed: ReadonlySet<string> = new Set(actions)
+
+/** Whether the daemon would send it to us: "health_status: healthy" is one, "exec_start: sh" is not. */
+export const isFollowed = ({ action }: EngineEvent): boolean => followed.has(action.split(':', 1)[0] ?? '')
+
+/** Asks for /events. The published types take `since` as a number, which cannot hold nanoseconds. */
+export const askEvents = (docker: Docker, options: object): Promise<NodeJS.ReadableStream> =>
+  Reflect.apply(docker.getEvents, docker, [options])
 
 export interface EventStream {
   /** Resolves with the reason when the stream has ended, by whichever side. */
@@ -100,11 +126,12 @@ export const openEvents = async (
   onEvent: (event: EngineEvent) => void,
 ): Promise<EventStream> => {
   const stop = new AbortController()
-  // the published types take `since` as a number, which cannot hold nanoseconds
-  const ask = (options: object): Promise<NodeJS.ReadableStream> =>
-    Reflect.apply(docker.getEvents, docker, [options])
   const stream = await callDocker('open the event stream', 5000, (limit) =>
-    ask({ since, filters: { event: actions }, abortSignal: AbortSignal.any([limit, stop.signal]) }),
+    askEvents(docker, {
+      since,
+      filters: { event: actions },
+      abortSignal: AbortSignal.any([limit, stop.signal]),
+    }),
   )
   const lines = new Lines()
   const ended = new Promise<string>((resolve) => {

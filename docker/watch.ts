@@ -1,21 +1,29 @@
-import { backoff, pause } from '../process/backoff.ts'
-import { explain } from '../process/failure.ts'
+import { backoff, pause, until } from '../process/backoff.ts'
+import { explain, isFailure } from '../process/failure.ts'
 import { aborted } from '../process/lifecycle.ts'
+import { Wake } from '../process/wake.ts'
 import type { Docker } from './client.ts'
 import { type EngineEvent, type EventStream, eventKey, openEvents, parseNano, sinceText } from './events.ts'
 import { engineInfo, pingEngine } from './queries.ts'
+import { type Gap, gapBefore, type Ring, reachesBack, readRing } from './ring.ts'
 
 export type WatchState =
   | { readonly kind: 'connecting'; readonly reason: string }
   | { readonly kind: 'watching'; readonly since: number }
 
-/** What a watch reports. All three are called synchronously and must return at once. */
+/** What a watch reports. All are called synchronously and must return at once. */
 export interface WatchHandlers {
   /** An event not seen before; the order between objects is not defined. */
   event(event: EngineEvent): void
   /** Events may have been missed: everything is to be listed anew. */
   resync(reason: string): void
   state(state: WatchState): void
+  /** What the daemon still remembered when the first stream stood: also what happened before. Called once. */
+  remembered?(ring: Ring): void
+  /** Events may have been missed; those that follow may come after some that are lost. Also why that is not settled. */
+  doubt?(reason: string): void
+  /** The doubt is settled: nothing is lost, or what is for good. What was missed and could be had follows, or came before. */
+  certain?(gap: Gap | undefined): void
 }
 
 /** Times in ms. */
@@ -40,11 +48,15 @@ export const watchTimes: WatchTimes = {
 const overlap = 2_000_000_000n
 const firstOverlap = 5_000_000_000n
 
+/** ms until the daemon is asked again what it remembers. */
+const retrySettle = 1000
+
 /**
  * Follows an engine's events until the signal fires, whatever happens to the engine. Every stream starts with a
  * replay from before the last event; if that event comes again, the daemon's ring reaches back to it and nothing was
  * missed. Otherwise a `resync` is asked for, once the stream must be subscribed. At the very start, without a last
- * event, there are two: one at once, and one then.
+ * event, there are two: one at once, and one then. Whether anything is lost for good is then settled by all that the
+ * daemon remembers.
  */
 export const watchEngine = async (
   docker: Docker,
@@ -53,7 +65,10 @@ export const watchEngine = async (
   times: WatchTimes = watchTimes,
 ): Promise<void> => {
   const watch = new Watch(docker, handlers, times)
-  const stalls = reportStalls((seconds) => handlers.resync(`this process stood still for ${seconds} s`))
+  const stalls = reportStalls(
+    () => watch.mark(),
+    (seconds) => watch.stalled(`this process stood still for ${seconds} s`),
+  )
   try {
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
@@ -71,77 +86,194 @@ export const watchEngine = async (
   }
 }
 
+/** From an instant on events may have been missed. */
+interface Doubt {
+  /** The last event before; the daemon remembering it proves that none is missed. */
+  readonly anchor: EngineEvent | undefined
+  /** The last instant at which nothing was missed, in nanoseconds of the daemon's clock. */
+  readonly since: bigint
+  /** Whether another daemon may have taken the place of the one that was followed. */
+  readonly broken: boolean
+  readonly reason: string
+}
+
 class Watch {
   #docker: Docker
   #handlers: WatchHandlers
   #times: WatchTimes
   #seen = new Recent(2048)
   #last: EngineEvent | undefined
+  #doubt: Doubt | undefined
+  #stall = new Wake()
+  /** Whether `remembered` is still owed. */
+  #owed: boolean
+  /** The daemon's clock at a time of ours: the two need not agree, and ours may be set. */
+  #clock: { nano: bigint; at: number } | undefined
+  /** When the daemon was last heard, by its clock. */
+  #heard = 0n
+  #marked: Pick<Doubt, 'anchor' | 'since'> = { anchor: undefined, since: 0n }
 
   constructor(docker: Docker, handlers: WatchHandlers, times: WatchTimes) {
     this.#docker = docker
     this.#handlers = handlers
     this.#times = times
+    this.#owed = handlers.remembered !== undefined
+  }
+
+  /** To be called every now and then: what stands here is of before the next stall. */
+  mark(): void {
+    this.#marked = { anchor: this.#last, since: this.#now() }
+  }
+
+  /** This process did not read for a while: the daemon may have dropped events of the open stream. */
+  stalled(reason: string): void {
+    this.#handlers.resync(reason)
+    if (this.#clock === undefined) return
+    this.#raise({ ...this.#marked, broken: false, reason })
+    this.#stall.wake()
   }
 
   /** One connection, renewed as long as it works. Returns why it ended. */
   async follow(signal: AbortSignal, onOpen: () => void): Promise<string> {
+    const doubt = this.#doubt
     let stream = await this.#open()
     onOpen()
     this.#handlers.state({ kind: 'watching', since: Date.now() })
     const stop = new AbortController()
-    const until = AbortSignal.any([signal, stop.signal])
-    const silence = this.#silence(until)
+    const ending = AbortSignal.any([signal, stop.signal])
+    const silence = this.#silence(ending)
+    let reason = 'the event stream broke'
     try {
       if (!stream.expected) this.#handlers.resync('first look')
       // by the time that a stream had for its proof, it is subscribed: from here on nothing is missed
-      if (!(await stream.proven) && !signal.aborted)
+      if (await stream.proven) this.#trust(doubt)
+      else if (!signal.aborted)
         this.#handlers.resync(stream.expected ? 'events may have been missed' : 'second look')
-      for (;;) {
+      for (let renewAt = this.#renewAt(); ; ) {
+        const settled = await this.#settle()
         const end = await Promise.race([
           stream.ended,
           silence,
-          pause(this.#times.renewAfter(), until).then(() => undefined),
+          this.#stall.next(settled ? renewAt - performance.now() : retrySettle, ending).then(() => undefined),
         ])
-        if (end !== undefined || signal.aborted) return end ?? 'stopped'
+        if (end !== undefined || signal.aborted) {
+          reason = end ?? 'stopped'
+          return reason
+        }
+        if (performance.now() < renewAt) continue
         stream = await this.#renew(stream)
+        renewAt = this.#renewAt()
       }
     } finally {
+      if (!signal.aborted) this.#raise({ anchor: this.#last, since: this.#heard, broken: true, reason })
       stop.abort()
       stream.close()
     }
   }
 
+  #renewAt(): number {
+    return performance.now() + this.#times.renewAfter()
+  }
+
   /** The new stream is open, and shown to be subscribed, before the old one closes. */
   async #renew(old: ProvenStream): Promise<ProvenStream> {
+    const anchor = this.#last
     const next = await this.#open()
-    if (!(await next.proven)) this.#handlers.resync('the renewed event stream does not reach back')
+    if (!(await next.proven)) {
+      this.#handlers.resync('the renewed event stream does not reach back')
+      // an old stream that still brings what the new one brings has missed nothing
+      const alike = () => next.latest() === undefined || next.latest() === old.latest() || undefined
+      if (!(await until(alike, { ms: this.#times.proof, every: 10 })))
+        this.#raise({
+          anchor,
+          since: anchor ? BigInt(anchor.timeNano) : this.#heard,
+          broken: true,
+          reason: 'the event stream had fallen silent',
+        })
+    }
     old.close()
     return next
   }
 
+  /** A doubt that stands already reaches further back. */
+  #raise(doubt: Doubt): void {
+    const { anchor, since, broken, reason } = this.#doubt ?? doubt
+    // another object in any case: a proof that is under way says nothing of what is doubtful only now
+    this.#doubt = { anchor, since, broken: broken || doubt.broken, reason }
+    this.#handlers.doubt?.(doubt.reason)
+  }
+
+  /** A stream that was opened in this doubt has brought the last event again. */
+  #trust(doubt: Doubt | undefined): void {
+    if (doubt === undefined || this.#doubt !== doubt) return
+    this.#doubt = undefined
+    this.#handlers.certain?.(undefined)
+  }
+
+  /** Asks the daemon what it remembers where that is needed; false when it did not say, and is to be asked again. */
+  async #settle(): Promise<boolean> {
+    if (this.#doubt === undefined && !this.#owed) return true
+    let ring: Ring
+    try {
+      ring = await readRing(this.#docker)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      this.#handlers.doubt?.(explain(error))
+      return false
+    }
+    this.#tell(ring.now)
+    if (this.#owed) this.#handlers.remembered?.(ring)
+    this.#owed = false
+    const doubt = this.#doubt
+    this.#doubt = undefined
+    if (doubt === undefined) return true
+    const from = doubt.anchor ? BigInt(doubt.anchor.timeNano) : doubt.since
+    this.#handlers.certain?.(lostIn(doubt, from, ring))
+    for (const event of ring.events) if (BigInt(event.timeNano) >= from - overlap) this.#take(event)
+    return true
+  }
+
   async #open(): Promise<ProvenStream> {
-    const expected = this.#last && eventKey(this.#last)
+    const anchor = this.#doubt ? this.#doubt.anchor : this.#last
+    const expected = anchor && eventKey(anchor)
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const stream = await openEvents(this.#docker, await this.#since(), (event) => {
-      if (eventKey(event) === expected) resolve(true)
-      this.#take(event)
+    let latest: string | undefined
+    const stream = await openEvents(this.#docker, await this.#since(anchor), (event) => {
+      latest = eventKey(event)
+      if (latest === expected) resolve(true)
+      this.#take(event, latest)
     })
     const timer = setTimeout(() => resolve(false), this.#times.proof)
     const proven = promise.finally(() => clearTimeout(timer))
-    return { ...stream, expected: expected !== undefined, proven }
+    return { ...stream, expected: expected !== undefined, proven, latest: () => latest }
   }
 
-  async #since(): Promise<string> {
-    if (this.#last) return sinceText(BigInt(this.#last.timeNano) - overlap)
+  async #since(anchor: EngineEvent | undefined): Promise<string> {
+    if (anchor) return sinceText(BigInt(anchor.timeNano) - overlap)
+    if (this.#doubt) return sinceText(this.#doubt.since - overlap)
     const { time } = await engineInfo(this.#docker, 5000)
-    return sinceText((parseNano(time) ?? BigInt(Date.now()) * 1_000_000n) - firstOverlap)
+    const now = parseNano(time) ?? BigInt(Date.now()) * 1_000_000n
+    this.#tell(now)
+    return sinceText(now - firstOverlap)
   }
 
-  #take(event: EngineEvent): void {
-    if (!this.#seen.add(eventKey(event))) return
+  #take(event: EngineEvent, key = eventKey(event)): void {
+    if (!this.#seen.add(key)) return
     this.#last = event
+    this.#heard = this.#now()
     this.#handlers.event(event)
+  }
+
+  /** The daemon has just told its time. */
+  #tell(nano: bigint): void {
+    this.#clock = { nano, at: performance.now() }
+    this.#heard = nano
+  }
+
+  /** About what the daemon's clock shows. */
+  #now(): bigint {
+    if (!this.#clock) return 0n
+    return this.#clock.nano + BigInt(Math.round((performance.now() - this.#clock.at) * 1e6))
   }
 
   /** Resolves when the engine has missed two pings in a row: a stopped daemon or a half-open socket says nothing. */
@@ -150,7 +282,10 @@ class Watch {
       await pause(this.#times.pingEvery, signal)
       if (signal.aborted) break
       misses = await pingEngine(this.#docker, this.#times.pingLimit).then(
-        () => 0,
+        () => {
+          this.#heard = this.#now()
+          return 0
+        },
         () => misses + 1,
       )
       if (misses >= 2) return 'the Docker Engine does not answer'
@@ -160,11 +295,23 @@ class Watch {
   }
 }
 
+/** What is lost for good since the last event, which came at `from`. */
+const lostIn = (doubt: Doubt, from: bigint, ring: Ring): Gap | undefined => {
+  if (reachesBack(ring, doubt.anchor && eventKey(doubt.anchor), doubt.since)) return undefined
+  if (!doubt.broken && ring.complete) return undefined
+  // what the daemon announced just before it was last heard may not have arrived
+  const least = doubt.since - overlap
+  const reason = `${doubt.reason}, and the Docker Engine does not remember all of that time`
+  return gapBefore(ring, from > least ? from : least, reason)
+}
+
 interface ProvenStream extends EventStream {
   /** Whether there was a last event to look for. */
   readonly expected: boolean
   /** Resolves with true as soon as the last event was seen again, else with false. */
   readonly proven: Promise<boolean>
+  /** The key of the event that it brought last, new or not. */
+  latest(): string | undefined
 }
 
 /** A set that forgets its oldest members. */
@@ -187,11 +334,12 @@ class Recent {
 }
 
 /** An engine drops events for a reader that stands still (SIGSTOP, a suspended machine), and says nothing. */
-const reportStalls = (report: (seconds: number) => void): NodeJS.Timeout => {
+const reportStalls = (mark: () => void, report: (seconds: number) => void): NodeJS.Timeout => {
   let last = performance.now()
   return setInterval(() => {
     const now = performance.now()
     if (now - last > 3000) report(Math.round((now - last) / 1000))
+    mark()
     last = now
   }, 1000).unref()
 }

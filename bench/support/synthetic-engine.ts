@@ -166,6 +166,11 @@ export class SyntheticEngine {
     response.writeHead(200, { 'Content-Type': 'application/json' })
     response.flushHeaders()
     for (const event of this.#ring) subscriber.replay(event)
+    if (url.searchParams.has('until')) {
+      // now, or before: what is remembered is all of the answer
+      response.end()
+      return
+    }
     this.#subscribers.add(subscriber)
     response.on('close', () => this.#subscribers.delete(subscriber))
   }

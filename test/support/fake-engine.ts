@@ -135,6 +135,11 @@ export class FakeEngine {
     const [seconds = '0', fraction = '0'] = (url.searchParams.get('since') ?? '').split('.')
     const since = BigInt(seconds) * 1_000_000_000n + BigInt(fraction)
     response.writeHead(200)
+    if (url.searchParams.has('until')) {
+      // now, or before: all that is remembered, and no more
+      response.end(this.#ring.map(({ line }) => line).join(''))
+      return
+    }
     response.flushHeaders()
     setTimeout(() => {
       for (const { nano, line } of this.#ring) if (nano >= since) this.#send(response, line)

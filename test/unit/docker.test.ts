@@ -1,6 +1,15 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { type EngineEvent, eventKey, Lines, parseEvent, parseNano, sinceText } from '../../docker/events.ts'
+import {
+  actions,
+  type EngineEvent,
+  eventKey,
+  isFollowed,
+  Lines,
+  parseEvent,
+  parseNano,
+  sinceText,
+} from '../../docker/events.ts'
 import { type Hint, hintsOf } from '../../docker/hints.ts'
 
 t.test('lines come out whole, wherever the chunks end', async () => {
@@ -35,6 +44,37 @@ t.test('an event keeps every digit of its time', async (t) => {
   t.strictSame([pruned?.id, pruned?.attributes], ['', {}])
   const event = parseEvent(line({}, nano)) as EngineEvent
   t.not(eventKey(event), eventKey({ ...event, timeNano: '1795731744000000124' }))
+  t.match(eventKey(event), /^1795731744000000123-[0-9a-f]{8}$/)
+  t.match(eventKey({ ...event, timeNano: '7' }), /^0000000000000000007-/, 'keys sort by time')
+  const joined = { ...event, type: 'network', action: 'connect', attributes: { name: 'n', container: 'c1' } }
+  t.not(eventKey(joined), eventKey({ ...joined, attributes: { name: 'n', container: 'c2' } }))
+  t.equal(eventKey(joined), eventKey({ ...joined, attributes: { container: 'c1', name: 'n' } }))
+})
+
+t.test('all but noise is followed, by the daemon and by us alike', async (t) => {
+  const event = (action: string): EngineEvent => ({
+    type: 'container',
+    action,
+    id: '',
+    timeNano: '1',
+    attributes: {},
+  })
+  for (const action of ['start', 'health_status: unhealthy', 'attach', 'push', 'extract-to-dir', 'reload'])
+    t.ok(isFollowed(event(action)), action)
+  for (const action of [
+    'exec_create: sh -c x',
+    'exec_start: sh',
+    'exec_die',
+    'exec_detach',
+    'top',
+    'resize',
+  ]) {
+    t.notOk(isFollowed(event(action)), action)
+    t.notOk(
+      actions.some((followed) => action.startsWith(followed)),
+      `${action} does not begin like another`,
+    )
+  }
 })
 
 t.test('times go to the daemon and back to the nanosecond', async (t) => {
@@ -73,7 +113,16 @@ t.test('an event says where to look', async (t) => {
     ['plugin', 'enable', 'p1', {}, [{ kind: 'list', type: 'plugin' }]],
     ['daemon', 'reload', 'd1', {}, [{ kind: 'engine' }]],
     ['builder', 'prune', '', {}, []],
-    ['service', 'update', 's1', {}, []],
+    ['service', 'update', 's1', {}, [{ kind: 'list', type: 'swarm' }]],
+    ['node', 'create', 'o1', {}, [{ kind: 'list', type: 'swarm' }]],
+    ['secret', 'remove', 'x1', {}, [{ kind: 'list', type: 'swarm' }]],
+    ['config', 'update', 'y1', {}, [{ kind: 'list', type: 'swarm' }]],
+    ['network', 'remove', 'n1', {}, [{ kind: 'list', type: 'network' }]],
+    ['image', 'save', 'i1', {}, []],
+    ['image', 'push', 'web', {}, []],
+    ['container', 'attach', 'c1', {}, []],
+    ['container', 'archive-path', 'c1', {}, []],
+    ['container', 'export', 'c1', {}, []],
   ]
   for (const [type, action, id, attributes, hints] of cases)
     t.strictSame(hintsOf({ type, action, id, attributes, timeNano: '1' }), hints, `${type} ${action}`)
