@@ -125,6 +125,7 @@ export class Sidecar {
       {
         event: (event) => {
           this.metrics.events.inc({ type: event.type })
+          state.event(event)
           for (const hint of hintsOf(event)) state.hint(hint)
         },
         resync: (reason) => {

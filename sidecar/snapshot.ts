@@ -1,4 +1,6 @@
 import type { Docker } from '../docker/client.ts'
+import { afterDeath } from '../docker/death.ts'
+import type { EngineEvent } from '../docker/events.ts'
 import { type Hint, type ObjectType, objectTypes } from '../docker/hints.ts'
 import * as inspect from '../docker/inspect.ts'
 import * as queries from '../docker/queries.ts'
@@ -80,13 +82,13 @@ export class HostState {
       log.debug({ id, reason: explain(error) }, `cannot look at this ${what}: will be tried again`)
     this.#containers = new ObjectTracker({
       look: (id) => queries.inspectContainer(docker, id),
-      changed: () => this.#settle(),
+      changed: (differs) => this.#settle(differs),
       failed: failed('container'),
       signal,
     })
     this.#volumes = new ObjectTracker({
       look: (name) => queries.inspectVolume(docker, name),
-      changed: () => this.#settle(),
+      changed: (differs) => this.#settle(differs),
       failed: failed('volume'),
       signal,
       atOnce: 2,
@@ -106,6 +108,11 @@ export class HostState {
   /** Containers and volumes that wait for a look. */
   get pending(): number {
     return this.#containers.pending + this.#volumes.pending
+  }
+
+  /** What an event says by itself; where to look after it, hints say. */
+  event(event: EngineEvent): void {
+    this.#containers.amend(event.id, (container) => afterDeath(container, event))
   }
 
   hint(hint: Hint): void {
@@ -199,11 +206,12 @@ export class HostState {
   }
 
   /** Listed is not enough at the start: all that was listed must have been looked at once. */
-  #settle(): void {
+  #settle(differs = true): void {
+    const missing = this.#missing.size
     for (const type of this.#listed)
       if (type === 'container' ? !this.#containers.pending : type !== 'volume' || !this.#volumes.pending)
         this.#missing.delete(type)
-    this.#changed()
+    if (differs || this.#missing.size < missing) this.#changed()
   }
 }
 

@@ -1,27 +1,31 @@
+import { isDeepStrictEqual } from 'node:util'
 import { backoff } from '../process/backoff.ts'
 import { type Failure, isFailure } from '../process/failure.ts'
 
 /**
  * Keeps a map of objects up to date by looking at them again whenever they may have changed: one look at a time for
  * each object, at most `atOnce` in all. An object marked while it is looked at is looked at once more. A look that
- * fails is repeated, unless it failed with `not-found`: then the object is gone.
+ * fails is repeated, unless it failed with `not-found`: then the object is gone. An object that looks as before stays
+ * the same one.
  */
 export class ObjectTracker<T> {
   readonly objects = new Map<string, T>()
   #look: (id: string) => Promise<T>
-  #changed: () => void
+  #changed: (differs: boolean) => void
   #failed: (id: string, error: Failure) => void
   #signal: AbortSignal
   #atOnce: number
   #dirty = new Set<string>()
   #busy = new Set<string>()
+  /** Of those that are looked at: the look began before something newer was known. */
+  #overtaken = new Set<string>()
   #failures = new Map<string, number>()
   #retries = new Map<string, NodeJS.Timeout>()
 
   constructor(options: {
     look: (id: string) => Promise<T>
-    /** Called after every look that may have changed something. */
-    changed: () => void
+    /** Called after every look, and when an object was changed without one. */
+    changed: (differs: boolean) => void
     failed: (id: string, error: Failure) => void
     signal: AbortSignal
     atOnce?: number
@@ -41,6 +45,19 @@ export class ObjectTracker<T> {
     this.#pump()
   }
 
+  /**
+   * Puts what else is known of an object in its place, as long as `change` gives something. A look that is under way
+   * may be older than that: it does not count, and is repeated.
+   */
+  amend(id: string, change: (object: T) => T | undefined): void {
+    const object = this.objects.get(id)
+    const amended = object && change(object)
+    if (amended === undefined) return
+    this.objects.set(id, amended)
+    if (this.#busy.has(id)) this.#overtaken.add(id)
+    this.#changed(true)
+  }
+
   /** Objects that wait to be looked at, for the first time or again. */
   get pending(): number {
     return this.#dirty.size + this.#busy.size + this.#retries.size
@@ -57,9 +74,11 @@ export class ObjectTracker<T> {
   }
 
   async #visit(id: string): Promise<void> {
+    const before = this.objects.get(id)
     try {
       const object = await this.#look(id)
-      this.objects.set(id, object)
+      if (this.#overtaken.has(id)) this.#dirty.add(id)
+      else if (!isDeepStrictEqual(object, before)) this.objects.set(id, object)
       this.#failures.delete(id)
     } catch (error) {
       if (!isFailure(error)) throw error
@@ -69,9 +88,10 @@ export class ObjectTracker<T> {
       } else this.#retry(id, error)
     }
     this.#busy.delete(id)
+    this.#overtaken.delete(id)
     if (this.#signal.aborted) return
     this.#pump()
-    this.#changed()
+    this.#changed(this.objects.get(id) !== before)
   }
 
   #retry(id: string, error: Failure): void {
