@@ -8,6 +8,8 @@ export interface Owner {
   owns(key: string): boolean
   /** The lease that the owner's entries are bound to; undefined for durable ones. */
   readonly lease: Lease | undefined
+  /** Which keys are left as they are where none is desired: the owner does not know yet what it wants there. */
+  spares?(key: string): boolean
 }
 
 /**
@@ -22,6 +24,7 @@ export interface Owner {
  * | a value | equal, another lease  | put, guarded by actual's revision   |
  * | a value | other                 | put, guarded by actual's revision   |
  * | none    | any                   | delete, guarded by its revision     |
+ * | none    | any, spared           | –                                   |
  * | either  | not the owner's       | –                                   |
  *
  * An entry on another lease is one that an earlier run of the owner left behind: it would vanish with that lease.
@@ -29,19 +32,23 @@ export interface Owner {
 export const diff = (
   desired: Desired,
   actual: ReadonlyMap<string, Entry>,
-  { owns, lease }: Owner,
+  { owns, lease, spares = () => false }: Owner,
 ): Change[] => {
-  const puts: Change[] = []
+  const changes: Change[] = []
+  let standing = 0
+  // Most keys are as they should be, and asking whose a key is costs more than finding that: it comes last.
   for (const [key, value] of desired) {
     const entry = actual.get(key)
-    if (!owns(key) || (entry?.value === value && entry.lease === lease?.id)) continue
+    if (entry) standing += 1
+    if ((entry?.value === value && entry.lease === lease?.id) || !owns(key)) continue
     const guard = entry ? { revision: entry.revision } : 'absent'
-    puts.push({ kind: 'put', key, value, guard, ...(lease && { lease }) })
+    changes.push({ kind: 'put', key, value, guard, ...(lease && { lease }) })
   }
-  const deletes: Change[] = []
+  if (standing === actual.size) return changes
   for (const { key, revision } of actual.values())
-    if (owns(key) && !desired.has(key)) deletes.push({ kind: 'delete', key, guard: { revision } })
-  return [...puts, ...deletes]
+    if (!desired.has(key) && owns(key) && !spares(key))
+      changes.push({ kind: 'delete', key, guard: { revision } })
+  return changes
 }
 
 /** What stands after the changes, were they all done at `revision`. */

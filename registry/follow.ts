@@ -1,56 +1,47 @@
 import { backoff, pause } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
-import type { Entry, Event, Revision, Store } from './store.ts'
+import type { Log } from '../process/log.ts'
+import type { Event, Revision, Store } from './store.ts'
 
-/** What who follows a prefix is told, in order. */
-export type Step =
-  /** All that is there, as of the revision; changes after it follow. */
-  | { readonly kind: 'snapshot'; readonly entries: readonly Entry[]; readonly revision: Revision }
-  /** Whole revisions. */
-  | { readonly kind: 'changes'; readonly events: readonly Event[] }
-  /** What happened since the last step is not known: forget everything, a snapshot follows. */
-  | { readonly kind: 'reset'; readonly reason: string }
-  /** The store cannot be read; tried again until it can. */
-  | { readonly kind: 'waiting'; readonly reason: string }
-
-export const revisionOf = (event: Event): Revision =>
-  event.kind === 'put' ? event.entry.revision : event.revision
+/** ms that a watch may be silent: what it misses a resync finds, so it need not be asked often whether it lives. */
+const patience = 30_000
 
 /**
- * Follows a prefix: from a snapshot, or from just after the revision `from` without one. Nothing is lost and nothing
- * told twice; where the store no longer has the history for that, it says `reset` and begins anew. Ends with the
- * signal, or when the store is closed. Errors: `denied`, and what `watch` adds of its own.
+ * Follows a prefix until the signal fires, whatever happens to the store. Where its history is lost (compaction,
+ * another cluster) `lost` is called, and it goes on from `from()`, which is asked at every beginning. A store that
+ * does not permit it is not asked again.
  */
-export async function* follow(
-  store: Pick<Store, 'read' | 'watch'>,
+export const follow = async (
+  store: Store,
   prefix: string,
-  from: Revision | undefined,
-  signal: AbortSignal,
-): AsyncGenerator<Step> {
-  let position = from
+  options: {
+    from: () => Revision | undefined
+    heard: (events: readonly Event[]) => void
+    lost: () => void
+    signal: AbortSignal
+    log?: Pick<Log, 'warn'>
+  },
+): Promise<void> => {
+  const { from, heard, lost, signal, log } = options
   for (let attempt = 0; !signal.aborted; attempt++) {
+    const revision = from()
     try {
-      if (position === undefined) {
-        const { entries, revision } = await store.read(prefix)
-        yield { kind: 'snapshot', entries, revision }
-        position = revision
-      }
-      for await (const events of store.watch(prefix, position, signal)) {
-        attempt = 0
-        const last = events.at(-1)
-        if (!last) continue
-        yield { kind: 'changes', events }
-        position = revisionOf(last)
-      }
-      return
+      if (revision !== undefined)
+        for await (const events of store.watch(prefix, revision, signal, patience)) {
+          attempt = 0
+          heard(events)
+        }
     } catch (error) {
-      if (signal.aborted) return
-      if (isFailure(error, 'conflict')) {
-        position = undefined
-        yield { kind: 'reset', reason: explain(error) }
-      } else if (isFailure(error, 'unavailable')) yield { kind: 'waiting', reason: explain(error) }
-      else throw error
-      if (attempt > 0) await pause(backoff(attempt - 1, 200, 2000), signal)
+      if (!isFailure(error)) throw error
+      if (error.kind === 'denied') {
+        log?.warn(
+          { prefix, reason: explain(error) },
+          'cannot follow our own records: what another hand changes there waits for a resync',
+        )
+        return
+      }
+      lost()
     }
+    await pause(backoff(attempt, 100, 10_000), signal)
   }
 }

@@ -1,8 +1,10 @@
 import { keys, part } from './keys.ts'
 
-/** The keys of one owner: below which prefixes they are, and which of those there. */
+/** The keys of one owner: below which prefixes they are, and which of those there (publisher.ts says more). */
 export interface Ownership {
   readonly prefixes: readonly string[]
+  /** Prefixes where every host has keys. */
+  readonly shared: readonly string[]
   owns(key: string): boolean
 }
 
@@ -11,7 +13,8 @@ export const sidecarOf = (host: string): Ownership => {
   const name = part(host)
   const inventory = `inventory/${name}/`
   return {
-    prefixes: [keys.host(host), inventory, 'services/', 'vsms/'],
+    prefixes: [keys.host(host), inventory],
+    shared: ['services/', 'vsms/'],
     owns: (key) => {
       if (key === keys.host(host) || key.startsWith(inventory)) return true
       const [collection, , last, ...more] = key.split('/')

@@ -1,5 +1,5 @@
 import { backoff, pause } from '../process/backoff.ts'
-import { Failure, isFailure } from '../process/failure.ts'
+import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import type { Lease, Store } from './store.ts'
@@ -8,6 +8,12 @@ import type { Lease, Store } from './store.ts'
 export interface Held {
   readonly lease: Lease
   readonly lost: AbortSignal
+}
+
+/** Times (performance.now) of a lease. */
+export interface LeaseTimes {
+  readonly granted: number
+  readonly renewed: number
 }
 
 const retryMs = 250
@@ -23,7 +29,8 @@ export class Session {
   readonly #log: Pick<Log, 'info' | 'warn'> | undefined
   readonly #listeners = new Set<() => void>()
   readonly #wake = new Wake()
-  #held: { lease: Lease; lost: AbortController } | undefined
+  #held: { lease: Lease; lost: AbortController; granted: number; renewed: number } | undefined
+  #trouble: string | undefined
   #stop: AbortController | undefined
   #running: Promise<void> | undefined
 
@@ -45,6 +52,16 @@ export class Session {
     return this.#held && { lease: this.#held.lease, lost: this.#held.lost.signal }
   }
 
+  /** When the present lease was granted and last renewed; undefined while there is none. */
+  get times(): LeaseTimes | undefined {
+    return this.#held
+  }
+
+  /** Why the store grants no lease, or does not renew it; undefined when all is well. */
+  get trouble(): string | undefined {
+    return this.#trouble
+  }
+
   /** Calls `listener` whenever `current()` has changed. Returns how to stop that. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
@@ -60,6 +77,15 @@ export class Session {
   async release(): Promise<void> {
     this.#stop?.abort()
     await this.#running
+  }
+
+  /**
+   * Ends renewing like `release`, with the whole TTL ahead. Errors: those of the store; what was left of the TTL then
+   * remains.
+   */
+  async leave(): Promise<void> {
+    await this.release()
+    await this.#held?.lease.keepAlive()
   }
 
   /** Ends renewing and drops the lease with all its keys, at once. Errors: those of the store; the TTL then does it. */
@@ -85,8 +111,11 @@ export class Session {
   async #grant(signal: AbortSignal): Promise<Lease | undefined> {
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
-        return await this.#store.grant(this.#ttl)
+        const lease = await this.#store.grant(this.#ttl)
+        this.#trouble = undefined
+        return lease
       } catch (error) {
+        this.#trouble = explain(error)
         if (attempt === 0) this.#log?.warn({ error }, 'no lease yet: trying again until the store grants one')
         await pause(backoff(attempt, retryMs, 2000), signal)
       }
@@ -102,12 +131,15 @@ export class Session {
       if (signal.aborted) break
       try {
         await lease.keepAlive()
+        if (this.#held) this.#held.renewed = performance.now()
+        this.#trouble = undefined
         if (late) this.#log?.info({ lease: lease.id }, 'lease renewed again')
         late = false
       } catch (error) {
         if (isFailure(error, 'not-found')) return true
         if (!late) this.#log?.warn({ error, lease: lease.id }, 'lease not renewed: trying on')
         late = true
+        this.#trouble = explain(error)
       }
     }
     return false
@@ -115,7 +147,8 @@ export class Session {
 
   #set(lease: Lease | undefined): void {
     const before = this.#held
-    this.#held = lease && { lease, lost: new AbortController() }
+    const now = performance.now()
+    this.#held = lease && { lease, lost: new AbortController(), granted: now, renewed: now }
     before?.lost.abort()
     for (const listener of this.#listeners) listener()
   }

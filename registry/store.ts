@@ -24,9 +24,15 @@ export interface Store {
   /**
    * Follows `prefix` from just after `from` until the signal fires. Yields batches of whole revisions in order, none
    * lost: when the store cannot prove that (compaction, lost history) it throws `conflict`, and the caller reads again.
-   * It waits out an unavailable store.
+   * It waits out an unavailable store. A connection that is silent for `patience` ms (3000), though it was asked, is
+   * given up.
    */
-  watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]>
+  watch(
+    prefix: string,
+    from: Revision,
+    signal: AbortSignal,
+    patience?: number,
+  ): AsyncIterable<readonly Event[]>
   close(): Promise<void>
 }
 

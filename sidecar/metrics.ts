@@ -1,5 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { PublisherHooks } from '../registry/publisher.ts'
+import type { LeaseTimes } from '../registry/session.ts'
+import type { StoreCall } from '../registry/timed-store.ts'
 
 /** What /metrics shows that is counted as it happens; gauges are read when asked. */
 export interface Metrics {
@@ -8,6 +10,7 @@ export interface Metrics {
   readonly resyncs: Counter
   readonly probes: Counter<'health'>
   readonly publisher: PublisherHooks
+  readonly storeCall: (call: StoreCall, ms: number) => void
 }
 
 export interface Gauges {
@@ -21,6 +24,7 @@ export interface Gauges {
   refused(): number
   /** ms that the registry is behind. */
   lag(): number
+  lease(): LeaseTimes | undefined
 }
 
 export const createMetrics = (gauges: Gauges): Metrics => {
@@ -57,16 +61,34 @@ export const createMetrics = (gauges: Gauges): Metrics => {
     gauges.refused,
   )
   gauge('registry_lag_seconds', 'For how long the registry has been behind', () => gauges.lag() / 1000)
+  const age = (since: number | undefined) => (since === undefined ? 0 : (performance.now() - since) / 1000)
+  gauge('lease_age_seconds', 'Since the lease was granted; 0 without one', () => age(gauges.lease()?.granted))
+  gauge('lease_renewed_seconds', 'Since the lease was granted or last renewed; 0 without one', () =>
+    age(gauges.lease()?.renewed),
+  )
   gauge('resident_memory_bytes', 'Memory of this process', () => process.memoryUsage.rss())
 
-  const changes = new Counter({
-    name: 'openebs_registry_changes_total',
-    help: 'Records written or deleted',
-    registers,
-  })
-  const transactions = new Histogram({
-    name: 'openebs_registry_transaction_seconds',
-    help: 'Duration of transactions of the store',
+  const countByKind = (name: string, help: string) => {
+    const counter = new Counter({
+      name: `openebs_registry_${name}_total`,
+      help,
+      labelNames: ['kind'],
+      registers,
+    })
+    return (keys: readonly string[]) => {
+      for (const kind of keys.map(collectionOf)) counter.inc({ kind })
+    }
+  }
+  const changes = countByKind('changes', 'Records written or deleted')
+  const retries = countByKind(
+    'retries',
+    'Kinds of records that a pass failed at for want of the store or the lease',
+  )
+  const conflicts = countByKind('conflicts', 'Records that another hand had changed, and that were put right')
+  const calls = new Histogram({
+    name: 'openebs_store_call_seconds',
+    help: 'Duration of calls of the store',
+    labelNames: ['call'],
     buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 5],
     registers,
   })
@@ -74,16 +96,6 @@ export const createMetrics = (gauges: Gauges): Metrics => {
     name: 'openebs_registry_settle_seconds',
     help: 'From a change of the host to the registry being equal to it',
     buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2, 5, 15, 60],
-    registers,
-  })
-  const retries = new Counter({
-    name: 'openebs_registry_retries_total',
-    help: 'Passes that failed for want of the store or the lease',
-    registers,
-  })
-  const conflicts = new Counter({
-    name: 'openebs_registry_conflicts_total',
-    help: 'Writes that found a record changed by another hand',
     registers,
   })
   return {
@@ -106,13 +118,14 @@ export const createMetrics = (gauges: Gauges): Metrics => {
       registers,
     }),
     publisher: {
-      written: (count, ms) => {
-        changes.inc(count)
-        transactions.observe(ms / 1000)
-      },
-      retried: () => retries.inc(),
-      conflicted: () => conflicts.inc(),
+      written: (done) => changes(done.map(({ key }) => key)),
+      retried: (keys) => retries([...new Map(keys.map((key) => [collectionOf(key), key])).values()]),
+      conflicted: conflicts,
       settled: (ms) => settle.observe(ms / 1000),
     },
+    storeCall: (call, ms) => calls.observe({ call }, ms / 1000),
   }
 }
+
+/** The collection that a key or a prefix is of. */
+const collectionOf = (key: string): string => key.slice(0, key.indexOf('/'))

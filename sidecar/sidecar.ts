@@ -7,6 +7,7 @@ import type { Log } from '../process/log.ts'
 import { hostName } from '../registry/keys.ts'
 import { Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
+import { timed } from '../registry/timed-store.ts'
 import { probePortal } from '../vsm/probe.ts'
 import { chooseAddresses } from './addresses.ts'
 import { hostRecord, type Run } from './host.ts'
@@ -57,6 +58,7 @@ export class Sidecar {
   #state: HostState | undefined
   #prober: Prober | undefined
   #store: Store | undefined
+  #session: Session | undefined
   #reconciler: Reconciler | undefined
   #host: string | undefined
   #addresses = ''
@@ -77,6 +79,7 @@ export class Sidecar {
       records: () => countBy([...this.#last.desired.keys()], (key) => key.slice(0, key.indexOf('/'))),
       refused: () => this.#last.refused.size,
       lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
+      lease: () => this.#session?.times,
     })
   }
 
@@ -146,9 +149,10 @@ export class Sidecar {
     const { log, ttl, resyncEvery } = this.#options
     const host = await this.#learnHost(state, stop)
     if (host === undefined) return
-    const store = await this.#options.openStore(`sidecar/${host}`)
+    const store = timed(await this.#options.openStore(`sidecar/${host}`), this.metrics.storeCall)
     const session = new Session(store, { ttl, log })
     this.#store = store
+    this.#session = session
     this.#reconciler = new Reconciler({
       store,
       session,

@@ -97,12 +97,17 @@ class EtcdStore implements Store {
     return new EtcdLease(this.#members, granted.ID, Number(granted.TTL))
   }
 
-  watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly Event[]> {
+  watch(
+    prefix: string,
+    from: Revision,
+    signal: AbortSignal,
+    patience = 3000,
+  ): AsyncIterable<readonly Event[]> {
     const range = this.#range(prefix)
     const prove = async () =>
       (await this.#get({ ...range, limit: 1, keys_only: true }, this.#members.end())).header
     const until = AbortSignal.any([signal, this.#closed.signal])
-    return follow(this.#members, { range, from, cut: this.#prefix.length }, prove, until)
+    return follow(this.#members, { range, from, patience, cut: this.#prefix.length }, prove, until)
   }
 
   async close(): Promise<void> {

@@ -323,7 +323,9 @@ await t.test('a lost lease is replaced, and everything published anew', async (t
   const etcd = await startEtcd(t)
   const store = await open(t, { uri: etcd.uri })
   let written = 0
-  const { session, publisher } = publishing(t, store, 60, { written: (changes) => (written += changes) })
+  const { session, publisher } = publishing(t, store, 60, {
+    written: (changes) => (written += changes.length),
+  })
   publisher.publish(new Map(range(500).map((n) => [`own/${n}`, `${n}`])))
   await publisher.settled()
   const held = session.current()
@@ -343,7 +345,7 @@ await t.test('after a hang the newest state stands, soon', async (t) => {
   const etcd = await startEtcd(t)
   const store = await open(t, { uri: etcd.uri, writer: 'sidecar/h1' })
   let written = 0
-  const { publisher } = publishing(t, store, 10, { written: (changes) => (written += changes) })
+  const { publisher } = publishing(t, store, 10, { written: (changes) => (written += changes.length) })
   publisher.publish(new Map([['own/k', '0']]))
   await publisher.settled()
   etcd.member.pause()

@@ -135,11 +135,13 @@ t.test('keys', async (t) => {
         ...protocols.map((protocol) => keys.service({ ...named, host: h, protocol })),
       ]
       const durable = [keys.volume(host), keys.target(host, thing), keys.alive(host), keys.attachment(host)]
-      const { owns, prefixes } = sidecarOf(host)
+      const { owns, prefixes, shared } = sidecarOf(host)
       // A ":" would make "a" the owner of what host "a:b" runs; no host is named so.
       const apart = host === other || host.includes(':') || other.includes(':') || !of(other).some(owns)
       return (
-        of(host).every((key) => owns(key) && prefixes.some((prefix) => key.startsWith(prefix))) &&
+        of(host).every(
+          (key) => owns(key) && [...prefixes, ...shared].some((prefix) => key.startsWith(prefix)),
+        ) &&
         apart &&
         !durable.some(owns)
       )
@@ -284,7 +286,7 @@ t.test('publisher', async (t) => {
   })
   const counts = { written: 0, retried: 0, conflicted: 0, settled: 0 }
   const hooks: PublisherHooks = {
-    written: (changes) => (counts.written += changes),
+    written: (changes) => (counts.written += changes.length),
     retried: () => (counts.retried += 1),
     conflicted: () => (counts.conflicted += 1),
     settled: () => (counts.settled += 1),

@@ -27,7 +27,7 @@ export interface Range {
  */
 export async function* follow(
   members: Members,
-  { range, from, cut }: { range: Range; from: Revision; cut: number },
+  { range, from, cut, patience }: { range: Range; from: Revision; cut: number; patience: number },
   prove: () => Promise<{ cluster_id: string; revision: Revision }>,
   signal: AbortSignal,
 ): AsyncGenerator<readonly Event[]> {
@@ -42,7 +42,14 @@ export async function* follow(
         throw new Failure('conflict', `etcd at ${members.where} has lost what it had at revision ${seen}`)
       const picked = members.pick()
       failed = picked.failed
-      for await (const response of responses(picked.client, members.interceptors, range, seen + 1n, signal)) {
+      const { interceptors } = members
+      const start = seen + 1n
+      for await (const response of responses(
+        picked.client,
+        interceptors,
+        { range, start, patience },
+        signal,
+      )) {
         attempt = 0
         const last = response.events.at(-1)
         if (!last) continue
@@ -68,15 +75,14 @@ export async function* follow(
   }
 }
 
-/** A watch that says nothing for so many ms, though it is asked to every second, is given up. */
-const silence = 3000
-
-/** The answers of one watch on one connection. Throws when it ends or falls silent. */
+/**
+ * The answers of one watch on one connection. Throws when it ends, or says nothing for `patience` ms though it is asked
+ * three times.
+ */
 async function* responses(
   client: Etcd3,
   interceptors: readonly Interceptor[],
-  range: Range,
-  start: bigint,
+  { range, start, patience }: { range: Range; start: bigint; patience: number },
   signal: AbortSignal,
 ): AsyncGenerator<IWatchResponse> {
   const stream = (await client.watchClient.watch({
@@ -87,9 +93,9 @@ async function* responses(
   // Undefined while our own reader is busy: answers are then left waiting by us.
   let waiting: number | undefined = performance.now()
   const asking = setInterval(() => {
-    if (waiting !== undefined && performance.now() - waiting > silence) cancel()
+    if (waiting !== undefined && performance.now() - waiting > patience) cancel()
     else stream.write({ progress_request: {} })
-  }, 1000)
+  }, patience / 3)
   try {
     if (signal.aborted) return
     stream.write({ create_request: { ...range, start_revision: String(start), progress_notify: true } })
