@@ -1,10 +1,23 @@
+import { isDeepStrictEqual } from 'node:util'
 import { backoff } from '../process/backoff.ts'
 import type { Probe } from '../vsm/probe.ts'
 
-/** Asked again after this long (ms) once it has answered; an unhealthy portal sooner, with growing pauses. */
-const steady = 10_000
+/** How often what gives no event is looked at, in ms. */
+export const steady = 10_000
+
+/** Times in ms. */
+export interface ProberLimits {
+  /** Until a portal that has answered is asked again, and at most until one that has not. */
+  readonly steady: number
+  /** Until one that has not answered is asked again, for the first time; it doubles from there on, with jitter. */
+  readonly retry: number
+  /** How many are asked at the same time. One that hangs takes up to 5 s for each question. */
+  readonly atOnce: number
+}
+const usual: ProberLimits = { steady, retry: 1000, atOnce: 4 }
 
 interface Asked {
+  readonly key: string
   readonly portal: string
   probe?: Probe
   failures: number
@@ -12,7 +25,7 @@ interface Asked {
 }
 
 /**
- * Keeps asking portals, two at a time, and remembers their answers. What is to be asked is said as a whole each time:
+ * Keeps asking portals, a few at a time, and remembers their answers. What is to be asked is said as a whole each time:
  * a key that is new is asked at once, one that is no longer there is forgotten, with an answer that may still come.
  */
 export class Prober {
@@ -20,14 +33,17 @@ export class Prober {
   #changed: () => void
   #signal: AbortSignal
   #asked = new Map<string, Asked>()
-  #queue: string[] = []
+  #queue: Asked[] = []
+  #limits: ProberLimits
   #running = 0
 
   constructor(
     ask: (portal: string, signal: AbortSignal) => Promise<Probe>,
     changed: () => void,
     signal: AbortSignal,
+    limits = usual,
   ) {
+    this.#limits = limits
     this.#ask = ask
     this.#changed = changed
     this.#signal = signal
@@ -43,8 +59,9 @@ export class Prober {
       }
     for (const [key, portal] of portals)
       if (!this.#asked.has(key)) {
-        this.#asked.set(key, { portal, failures: 0 })
-        this.#queue.push(key)
+        const asked: Asked = { key, portal, failures: 0 }
+        this.#asked.set(key, asked)
+        this.#queue.push(asked)
       }
     this.#pump()
   }
@@ -55,29 +72,32 @@ export class Prober {
   }
 
   #pump(): void {
-    while (this.#running < 2 && this.#queue.length > 0 && !this.#signal.aborted) {
-      const key = this.#queue.shift()
-      const asked = key === undefined ? undefined : this.#asked.get(key)
-      if (key === undefined || !asked) continue
-      this.#running++
-      void this.#visit(key, asked)
+    while (this.#running < this.#limits.atOnce && !this.#signal.aborted) {
+      const asked = this.#queue.shift()
+      if (!asked) return
+      if (this.#asked.get(asked.key) === asked) void this.#visit(asked)
     }
   }
 
-  async #visit(key: string, asked: Asked): Promise<void> {
+  async #visit(asked: Asked): Promise<void> {
+    this.#running++
     const probe = await this.#ask(asked.portal, this.#signal)
     this.#running--
-    if (this.#asked.get(key) === asked) {
-      const differs = JSON.stringify(probe) !== JSON.stringify(asked.probe)
+    if (this.#asked.get(asked.key) === asked) {
+      const differs = !isDeepStrictEqual(probe, asked.probe)
       asked.probe = probe
       asked.failures = probe.health === 'unhealthy' ? asked.failures + 1 : 0
-      const wait = asked.failures ? backoff(asked.failures, 500, steady) : steady
       asked.timer = setTimeout(() => {
-        this.#queue.push(key)
+        this.#queue.push(asked)
         this.#pump()
-      }, wait)
+      }, this.#pauseAfter(asked.failures))
       if (differs) this.#changed()
     }
     this.#pump()
+  }
+
+  #pauseAfter(failures: number): number {
+    const { steady, retry } = this.#limits
+    return failures === 0 ? steady : backoff(failures - 1, retry, steady)
   }
 }

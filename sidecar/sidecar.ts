@@ -13,13 +13,13 @@ import { chooseAddresses } from './addresses.ts'
 import { hostRecord, type Run } from './host.ts'
 import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { Prober } from './prober.ts'
+import { Prober, steady } from './prober.ts'
 import { missingParts, missingRecord } from './readiness.ts'
 import { type Desired, Reconciler, withdraw } from './reconciler.ts'
 import { createRegistrations, type Registrations } from './registrations.ts'
 import type { ServiceRules } from './services.ts'
 import { HostState } from './snapshot.ts'
-import { portalToAsk } from './vsms.ts'
+import { portalToAsk, tellsSessions } from './vsms.ts'
 
 export interface SidecarOptions {
   readonly docker: Docker
@@ -112,7 +112,12 @@ export class Sidecar {
     const wake = () => this.#changed()
     this.#prober = new Prober((portal, at) => this.#probe(portal, at), wake, stop)
     this.#state = new HostState(docker, log, stop, wake, this.#options)
-    const parts = [this.#watch(this.#state, stop), this.#state.run(), this.#publish(this.#state, stop)]
+    const parts = [
+      this.#watch(this.#state, stop),
+      this.#state.run(),
+      this.#lookAtTargets(this.#state, stop),
+      this.#publish(this.#state, stop),
+    ]
     try {
       await Promise.all(parts)
     } finally {
@@ -143,6 +148,15 @@ export class Sidecar {
       },
       stop,
     )
+  }
+
+  /** The health checks of our targets tell who is logged in, and no event tells when that changes. */
+  async #lookAtTargets(state: HostState, stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      await pause(steady, stop)
+      for (const container of state.snapshot.containers.values())
+        if (tellsSessions(container)) state.hint({ kind: 'object', type: 'container', id: container.id })
+    }
   }
 
   async #publish(state: HostState, stop: AbortSignal): Promise<void> {

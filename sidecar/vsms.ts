@@ -3,6 +3,7 @@ import type { Vsm } from '../registry/records.ts'
 import { targetIqn } from '../vsm/iqn.ts'
 import { labels, readTargetLabels, roleOf } from '../vsm/labels.ts'
 import type { Probe } from '../vsm/probe.ts'
+import { parseSessions } from '../vsm/sessions.ts'
 import { isWildcard, joinHostPort } from './addresses.ts'
 import { compareBindings } from './services.ts'
 
@@ -49,6 +50,13 @@ export const portalToAsk = (
   return portal ? [probeKey(container), portal] : undefined
 }
 
+/**
+ * Whether a container's health check tells who is logged in: a change of that gives no event, so the container is to be
+ * looked at every now and then.
+ */
+export const tellsSessions = (container: Container): boolean =>
+  volumeOf(container) !== undefined && container.state === 'running' && container.health === 'healthy'
+
 export const probeKey = (container: Container): string => `${container.id} ${container.startedAt}`
 
 /**
@@ -64,6 +72,7 @@ export const vsmOf = (
   const volume = volumeOf(container)
   const claimed = readTargetLabels(container.labels)
   const running = container.state === 'running' || container.state === 'paused'
+  const sessions = tellsSessions(container) ? parseSessions(container.healthOutput) : undefined
   return {
     vsm: volume ?? container.name,
     host: host.host,
@@ -80,6 +89,7 @@ export const vsmOf = (
               luns: claimed.size === undefined ? [] : [{ lun: 1, size: claimed.size }],
             },
           ],
+    ...(sessions && { sessions: sessions.map((session) => ({ ...session })) }),
     ...judge(container, volume, probe),
   }
 }

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import fc from 'fast-check'
 import t from 'tap'
+import { until } from '../../process/backoff.ts'
 import { Prober } from '../../sidecar/prober.ts'
-import { compareClaims, isVsm, portalsOf, portalToAsk, vsmOf } from '../../sidecar/vsms.ts'
+import { compareClaims, isVsm, portalsOf, portalToAsk, tellsSessions, vsmOf } from '../../sidecar/vsms.ts'
 import { judgeDiscovery, parseListing, probePortal, type Ran } from '../../vsm/probe.ts'
+import { parseSessions } from '../../vsm/sessions.ts'
 import { bind, container, foreign, ours } from '../support/containers.ts'
 
 const at = { host: 'h1', address: '10.9.9.9' }
@@ -142,14 +145,62 @@ t.test('a portal is asked for targets, LUNs and exact sizes', async (t) => {
   t.equal(partly.targets.length, 2, 'the names that discovery told are kept')
 })
 
-t.test('portals: two at a time, new ones at once, forgotten ones for good', async (t) => {
+t.test('who is logged in, as the health check of a target prints it', async (t) => {
+  const cases: [output: string, sessions: ReturnType<typeof parseSessions>][] = [
+    ['', undefined],
+    ['openebs: LUN 1 is not there', undefined],
+    ['sessions: ', []],
+    ['sessions:', []],
+    [
+      'sessions: iqn.b:2@fd00::1 iqn.a:1@10.0.0.1 ',
+      [
+        { initiator: 'iqn.a:1', address: '10.0.0.1' },
+        { initiator: 'iqn.b:2', address: 'fd00::1' },
+      ],
+    ],
+    ['a warning\nsessions: iqn.a:1@10.0.0.1', [{ initiator: 'iqn.a:1', address: '10.0.0.1' }]],
+    ['sessions: a%20b@c@10.0.0.1', [{ initiator: 'a%20b@c', address: '10.0.0.1' }]],
+    ['sessions: iqn.a:1 @10.0.0.1', [{ initiator: 'iqn.a:1' }]],
+    ['sessions: iqn.a:1@10.0.0.1 iqn.b:2@10.0...', [{ initiator: 'iqn.a:1', address: '10.0.0.1' }]],
+  ]
+  for (const [output, sessions] of cases) t.strictSame(parseSessions(output), sessions, output)
+  const session = fc.record({ initiator: fc.stringMatching(/^iqn[a-z0-9.:@-]{1,20}$/), address: fc.ipV6() })
+  fc.assert(
+    fc.property(fc.array(session), fc.array(session), (some, more) => {
+      const print = (of: typeof some) =>
+        `sessions: ${of.map((one) => `${one.initiator}@${one.address} `).join('')}`
+      const all = [...some, ...more]
+      const [one, other] = [parseSessions(print(all)), parseSessions(print(all.toReversed()))]
+      return one?.length === all.length && JSON.stringify(one) === JSON.stringify(other)
+    }),
+  )
+})
+
+t.test('sessions are known of a healthy target of ours alone', async (t) => {
+  const healthOutput = 'sessions: iqn.a:1@10.0.0.1'
+  const known = { sessions: [{ initiator: 'iqn.a:1', address: '10.0.0.1' }] }
+  const sessions = (of: ReturnType<typeof ours>) => {
+    const { sessions } = vsmOf(of, at, undefined)
+    t.equal(tellsSessions(of), sessions !== undefined)
+    return sessions
+  }
+  t.strictSame(sessions(ours({ healthOutput })), known.sessions)
+  t.equal(sessions(ours({ healthOutput, health: 'unhealthy' })), undefined)
+  t.equal(sessions(ours({ healthOutput, health: 'starting' })), undefined)
+  t.equal(sessions(ours({ healthOutput, state: 'exited' })), undefined)
+  t.equal(sessions(foreign({ healthOutput, health: 'healthy' })), undefined)
+})
+
+t.test('portals: a few at a time, new ones at once, forgotten ones for good', async (t) => {
   const stop = new AbortController()
   let running = 0
   let most = 0
   let changes = 0
+  const asked: string[] = []
   const open = Promise.withResolvers<void>()
   const prober = new Prober(
-    async () => {
+    async (portal) => {
+      asked.push(portal)
       most = Math.max(most, ++running)
       await open.promise
       running--
@@ -157,18 +208,61 @@ t.test('portals: two at a time, new ones at once, forgotten ones for good', asyn
     },
     () => changes++,
     stop.signal,
+    { steady: 60_000, retry: 60_000, atOnce: 2 },
   )
   prober.follow(new Map(['a', 'b', 'c', 'd'].map((key) => [key, `${key}:3260`])))
-  await sleep(5)
   prober.follow(new Map([['b', 'b:3260']]))
+  prober.follow(
+    new Map([
+      ['b', 'b:3260'],
+      ['c', 'c:1'],
+      ['d', 'd:3260'],
+    ]),
+  )
   open.resolve()
   await sleep(5)
   t.equal(most, 2)
+  t.strictSame(asked, ['a:3260', 'b:3260', 'c:1', 'd:3260'], 'whoever was forgotten meanwhile is not asked')
   t.strictSame(
-    ['a', 'b', 'c'].map((key) => prober.answer(key)?.health),
-    [undefined, 'healthy', undefined],
+    ['a', 'b', 'c', 'd'].map((key) => prober.answer(key)?.health),
+    [undefined, 'healthy', 'healthy', 'healthy'],
   )
-  t.equal(changes, 1, 'an answer for nobody changes nothing')
+  t.equal(changes, 3, 'an answer for nobody changes nothing')
   stop.abort()
   t.equal(prober.answer('b'), undefined)
 })
+
+t.test(
+  'a portal that does not answer is asked again after growing pauses, one that does steadily',
+  async (t) => {
+    const stop = new AbortController()
+    t.teardown(() => stop.abort())
+    const times: number[] = []
+    let healthy = false
+    let changes = 0
+    const prober = new Prober(
+      async () => {
+        times.push(performance.now())
+        return { health: healthy ? 'healthy' : 'unhealthy', targets: [] }
+      },
+      () => changes++,
+      stop.signal,
+      { steady: 400, retry: 40, atOnce: 1 },
+    )
+    const pauses = async (count: number) => {
+      times.length = 0
+      t.ok(await until(() => times.length > count || undefined, { ms: 10_000, every: 5 }))
+      return times.slice(1, count + 1).map((time, index) => time - (times[index] ?? 0))
+    }
+    prober.follow(new Map([['a', 'a:3260']]))
+    const unhealthy = await pauses(6)
+    // a pause is between half of it and all of it: 20-40, 40-80, 80-160, 160-320, then 200-400
+    for (const [index, least] of [20, 40, 80, 160, 200, 200].entries())
+      t.ok((unhealthy[index] ?? 0) >= least - 2, `pause ${index}: ${unhealthy[index]} ms`)
+    t.equal(changes, 1, 'the same answer is no change')
+    healthy = true
+    for (const pause of await pauses(2)) t.ok(pause >= 198, `steady: ${pause} ms`)
+    t.equal(changes, 2)
+    t.equal(prober.answer('a')?.health, 'healthy')
+  },
+)
