@@ -1,27 +1,29 @@
 import { pause } from '../process/backoff.ts'
 import { explain, Failure, isFailure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
 import { decode, encode, keys } from '../registry/keys.ts'
 import type { Host } from '../registry/records.ts'
+import type { Session } from '../registry/session.ts'
 import type { Entry, Lease, Store } from '../registry/store.ts'
 
 /**
- * Makes hosts/<host> this run's own, bound to its lease. The record of an earlier run on the same seat is taken over
- * at once, that of any other run is waited for: if it was killed, its lease ends within its TTL. `report` hears what
- * is being waited for. Returns false when the signal fires or the lease is lost first. Rejects with `invalid` when
+ * Makes hosts/<host> this run's own, bound to its lease. The record of an earlier run on the same seat, or of one that
+ * left it to a successor, is taken over at once; that of any other run is waited for: if it was killed, its lease ends
+ * within its TTL. `report` hears what is being waited for, and details that may differ from try to try. Returns false when the signal fires or the lease is lost first. Rejects with `invalid` when
  * the other run is still there after `patience` (ms): it lives, and two sidecars must not serve one host. It asks
  * `every` so many ms.
  */
 export const claimHost = async (
   { store, lease, signal }: { store: Store; lease: Lease; signal: AbortSignal },
   host: Host,
-  report: (waitingFor: string) => void,
+  report: (waitingFor: string, detail?: string) => void,
   { every = 250, patience = lease.ttl * 1500 + 5000 }: { every?: number; patience?: number } = {},
 ): Promise<boolean> => {
   const key = keys.host(host.host)
   let waitingSince: number | undefined
   while (!signal.aborted) {
     try {
-      const entry = (await store.read(key)).entries.find((one) => one.key === key)
+      const [entry] = (await store.readKeys([key])).entries
       const other = entry && holderOf(entry)
       if (other && !mayTakeOver(other, host)) {
         waitingSince ??= performance.now()
@@ -37,11 +39,61 @@ export const claimHost = async (
     } catch (error) {
       if (isFailure(error, 'invalid') || !isFailure(error)) throw error
       if (error.kind === 'not-found') return false
-      if (error.kind !== 'conflict') report(explain(error))
+      if (error.kind !== 'conflict') report(error.message, explain(error))
     }
     await pause(every, signal)
   }
   return false
+}
+
+/** Whether an entry is the record of this host, and names another run that lives. */
+export const isHeldByAnother = (entry: Entry, host: Host): boolean => {
+  if (entry.key !== keys.host(host.host)) return false
+  const other = holderOf(entry)
+  return other !== undefined && !mayTakeOver(other, host)
+}
+
+/** Drops the lease and with it all records of this host; where the store is away, the TTL does it. */
+export const withdraw = async (session: Session, log: Log): Promise<void> => {
+  try {
+    await session.revoke()
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    log.warn({ reason: explain(error) }, 'the records could not be withdrawn: they go when their lease ends')
+  }
+}
+
+/**
+ * Leaves all records of this host to a successor, for a whole TTL from now on: hosts/<host> says that this run has
+ * ended, and the lease is no longer renewed. Where the store is away a successor waits for the lease to end, unless it
+ * has the same seat.
+ */
+export const leave = async (
+  store: Store,
+  session: Session,
+  host: string,
+  instance: string,
+  log: Log,
+): Promise<void> => {
+  const lease = session.current()?.lease
+  try {
+    const [entry] = (await store.readKeys([keys.host(host)])).entries
+    const ours = entry && holderOf(entry)
+    if (entry && lease && ours?.instance === instance) {
+      const value = encode('hosts', { ...ours, left: true })
+      await store.apply([{ kind: 'put', key: entry.key, value, guard: { revision: entry.revision }, lease }])
+    }
+    await session.leave()
+    if (lease) log.info({ ttl: lease.ttl }, 'the records are left to a successor')
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    log.warn(
+      { reason: explain(error) },
+      'the records could not be left in order: they go when their lease ends',
+    )
+  } finally {
+    await session.release()
+  }
 }
 
 /** The run that a record names. One that cannot be read holds nothing. */
@@ -55,7 +107,9 @@ const holderOf = (entry: Entry): Host | undefined => {
 }
 
 const mayTakeOver = (other: Host, own: Host): boolean =>
-  other.instance === own.instance || (own.seat !== undefined && other.seat === own.seat)
+  other.left === true ||
+  other.instance === own.instance ||
+  (own.seat !== undefined && other.seat === own.seat)
 
 const stillThere = (host: Host, other: Host): string =>
   `another sidecar serves host ${host.host} (${other.instance}, since ${other.since}, address ${other.address}): stop it, or give one of the two hosts another name with OPENEBS_HOST`

@@ -24,12 +24,18 @@ export const missingParts = (standing: Standing): string[] => {
   if (docker.kind !== 'watching') missing.push(`Docker Engine at ${endpoint}: ${docker.reason}`)
   else if (unseen.size > 0) missing.push(`Docker Engine: not looked at yet: ${[...unseen].join(', ')}`)
   if (!reconciler) missing.push("registry: the host's name is not known yet")
-  else if (reconciler.kind === 'waiting') missing.push(`registry: ${reconciler.reason}`)
+  else if (reconciler.kind === 'waiting')
+    missing.push(because(`registry: ${reconciler.reason}`, reconciler.detail))
   else if (reconciler.lag() > patience)
-    missing.push(`registry: behind by ${Math.round(reconciler.lag() / 1000)} s`)
+    missing.push(
+      because(`registry: behind by ${Math.round(reconciler.lag() / 1000)} s`, reconciler.trouble()),
+    )
   for (const [key, reason] of refused) missing.push(`${key} cannot be written: ${reason}`)
   return missing
 }
+
+const because = (what: string, why: string | undefined): string =>
+  why === undefined || what.includes(why) ? what : `${what}: ${why}`
 
 /** The proof that the registry holds this very run: undefined, or why not. Ends within `patience`. */
 export const missingRecord = async (
@@ -42,8 +48,8 @@ export const missingRecord = async (
   const timer = setTimeout(() => reject(new Failure('unavailable', why)), patience)
   try {
     const key = keys.host(host)
-    const { entries } = await Promise.race([store.read(key), late])
-    const entry = entries.find((one) => one.key === key)
+    const { entries } = await Promise.race([store.readKeys([key]), late])
+    const [entry] = entries
     return entry?.value.includes(JSON.stringify(instance))
       ? undefined
       : `registry: ${key} does not hold this run`

@@ -1,5 +1,4 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import { sidecarOf } from '../registry/owner.ts'
@@ -7,16 +6,28 @@ import { Publisher, type PublisherHooks } from '../registry/publisher.ts'
 import type { Host } from '../registry/records.ts'
 import type { Held, Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
-import { claimHost } from './claim.ts'
+import { claimHost, isHeldByAnother } from './claim.ts'
 import type { Registrations } from './registrations.ts'
 
-/** How far the way into the store is open. */
+/** How far the way into the store is open. `detail` and `trouble` say why, in words that may change from try to try. */
 export type ReconcilerState =
-  | { readonly kind: 'waiting'; readonly reason: string }
-  | { readonly kind: 'publishing'; readonly lag: () => number }
+  | { readonly kind: 'waiting'; readonly reason: string; readonly detail?: string | undefined }
+  | {
+      readonly kind: 'publishing'
+      readonly lag: () => number
+      readonly trouble: () => string | undefined
+    }
 
 /** What the reconciler is to write; undefined as long as the engine has said nothing. */
-export type Desired = (Registrations & { readonly host: Host }) | undefined
+export type Desired =
+  | (Registrations & {
+      readonly host: Host
+      /** When the newest of it came to be known, see Publisher.publish. */
+      readonly since?: number | undefined
+      /** See unseenKeys. */
+      readonly spares: (key: string) => boolean
+    })
+  | undefined
 
 /**
  * Brings the registry in line with the host: an event, a timer, a new lease, all only wake it. For each lease it
@@ -63,8 +74,8 @@ export class Reconciler {
         const held = this.#session.current()
         if (held) await this.#serve(held, AbortSignal.any([signal, held.lost]), resyncEvery)
         else {
-          this.#wait(`${this.#store.description} has not granted a lease yet`)
-          await this.#sessions.next(60_000, signal)
+          this.#wait(`${this.#store.description} has not granted a lease yet`, this.#session.trouble)
+          await this.#sessions.next(1000, signal)
         }
       }
     } finally {
@@ -76,8 +87,8 @@ export class Reconciler {
     const first = await this.#firstDesired(signal)
     if (!first) return
     const store = this.#store
-    const claimed = await claimHost({ store, lease: held.lease, signal }, first.host, (reason) =>
-      this.#wait(reason),
+    const claimed = await claimHost({ store, lease: held.lease, signal }, first.host, (reason, detail) =>
+      this.#wait(reason, detail),
     )
     if (!claimed) {
       this.#session.check()
@@ -89,24 +100,37 @@ export class Reconciler {
       store,
       session: this.#session,
       ...ownership,
+      isTaken: (entry) => isHeldByAnother(entry, first.host),
       hooks: this.#hooks,
       log: this.#log,
     })
     publisher.start(signal)
-    this.#state = { kind: 'publishing', lag: () => publisher.lag() }
+    const trouble = () => publisher.trouble ?? this.#session.trouble
+    this.#state = { kind: 'publishing', lag: () => publisher.lag(), trouble }
     this.#log.info({ host: first.host.host, address: first.host.address }, 'registering this host')
-    const resync = setInterval(() => publisher.resync(), resyncEvery)
     try {
       this.#wake.wake()
-      while (!signal.aborted) {
-        await this.#wake.next(60_000, signal)
-        await nextTurn() // what arrived in the same turn of the event loop goes into one pass
-        const desired = this.#desired()
-        if (desired && !signal.aborted) publisher.publish(desired.desired)
-      }
+      await this.#feed(publisher, AbortSignal.any([signal, publisher.taken]), resyncEvery)
     } finally {
-      clearInterval(resync)
       await publisher.stop()
+    }
+  }
+
+  /** Hands what is desired to the publisher at every wake, and lets it compare anew, with jitter, every so many ms. */
+  async #feed(publisher: Publisher, signal: AbortSignal, resyncEvery: number): Promise<void> {
+    const next = () => performance.now() + resyncEvery * (0.8 + 0.4 * Math.random())
+    let resyncAt = next()
+    while (!signal.aborted) {
+      const woken = await this.#wake.next(Math.max(0, resyncAt - performance.now()), signal)
+      await nextTurn() // what arrived in the same turn of the event loop goes into one pass
+      const desired = this.#desired()
+      if (desired && !signal.aborted) {
+        const { since, spares } = desired
+        publisher.publish(desired.desired, { spares, ...(since !== undefined && { since }) })
+      }
+      if (woken) continue
+      publisher.resync()
+      resyncAt = next()
     }
   }
 
@@ -120,18 +144,10 @@ export class Reconciler {
     return undefined
   }
 
-  #wait(reason: string): void {
-    if (this.#state.kind !== 'waiting' || this.#state.reason !== reason) this.#log.info({ reason }, 'waiting')
-    this.#state = { kind: 'waiting', reason }
-  }
-}
-
-/** Drops the lease and with it all records of this host; where the store is away, the TTL does it. */
-export const withdraw = async (session: Session, log: Log): Promise<void> => {
-  try {
-    await session.revoke()
-  } catch (error) {
-    if (!isFailure(error)) throw error
-    log.warn({ reason: error.message }, 'the records could not be withdrawn: they go when their lease ends')
+  /** Told once for each reason: a detail may differ from try to try. */
+  #wait(reason: string, detail?: string): void {
+    if (this.#state.kind !== 'waiting' || this.#state.reason !== reason)
+      this.#log.info({ reason, detail }, 'waiting')
+    this.#state = { kind: 'waiting', reason, detail }
   }
 }

@@ -10,15 +10,17 @@ import type { Store } from '../registry/store.ts'
 import { timed } from '../registry/timed-store.ts'
 import { probePortal } from '../vsm/probe.ts'
 import { chooseAddresses } from './addresses.ts'
+import { leave, withdraw } from './claim.ts'
 import { hostRecord, type Run } from './host.ts'
 import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { Prober, steady } from './prober.ts'
 import { missingParts, missingRecord } from './readiness.ts'
-import { type Desired, Reconciler, withdraw } from './reconciler.ts'
+import { type Desired, Reconciler } from './reconciler.ts'
 import { createRegistrations, type Registrations } from './registrations.ts'
 import type { ServiceRules } from './services.ts'
 import { HostState } from './snapshot.ts'
+import { unseenKeys } from './unseen.ts'
 import { portalToAsk, tellsSessions } from './vsms.ts'
 
 export interface SidecarOptions {
@@ -62,6 +64,8 @@ export class Sidecar {
   #reconciler: Reconciler | undefined
   #host: string | undefined
   #addresses = ''
+  /** When the oldest change came that has not been handed over yet. */
+  #since: number | undefined
   #register: ReturnType<typeof createRegistrations>
   #last: Registrations = { desired: new Map(), refused: new Map() }
 
@@ -109,7 +113,7 @@ export class Sidecar {
     const { docker, log } = this.#options
     const failed = new AbortController()
     const stop = AbortSignal.any([signal, failed.signal])
-    const wake = () => this.#changed()
+    const wake = (since = performance.now()) => this.#changed(since)
     this.#prober = new Prober((portal, at) => this.#probe(portal, at), wake, stop)
     this.#state = new HostState(docker, log, stop, wake, this.#options)
     const parts = [
@@ -178,7 +182,8 @@ export class Sidecar {
     try {
       await this.#reconciler.run(stop, resyncEvery)
     } finally {
-      await withdraw(session, log)
+      if (this.#options.onExit === 'withdraw') await withdraw(session, log)
+      else await leave(store, session, host, this.#options.run.instance, log)
       await store.close()
     }
   }
@@ -212,7 +217,9 @@ export class Sidecar {
     })
     this.#prober?.follow(new Map(asked))
     this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key))
-    return { ...this.#last, host }
+    const since = this.#since
+    this.#since = undefined
+    return { ...this.#last, host, since, spares: unseenKeys(new Set(snapshot.missing)) }
   }
 
   async #probe(portal: string, signal: AbortSignal) {
@@ -221,7 +228,8 @@ export class Sidecar {
     return probe
   }
 
-  #changed(): void {
+  #changed(since: number): void {
+    this.#since = Math.min(this.#since ?? since, since)
     this.#reconciler?.wake()
   }
 

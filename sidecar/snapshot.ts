@@ -37,7 +37,7 @@ export class HostState {
   #docker: Docker
   #log: Log
   #signal: AbortSignal
-  #changed: () => void
+  #changed: (since: number) => void
   #wakes: Record<Subject, Wake>
   #containers: ObjectTracker<inspect.Container>
   #volumes: ObjectTracker<inspect.Volume>
@@ -53,14 +53,14 @@ export class HostState {
   #missing = new Set<Subject>(['engine', 'swarm', ...objectTypes])
 
   /**
-   * `changed` is called whenever the snapshot may differ. Looks for nothing until `run`; then it lists everything anew
-   * at least every `resyncEvery` ms, with jitter, and the tasks of a swarm, on a manager, every `swarmPoll` ms.
+   * `changed` is called whenever the snapshot may differ, with the time (performance.now) of what made it look. Looks
+   * for nothing until `run`; then it lists everything anew at least every `resyncEvery` ms, with jitter, and the tasks of a swarm, on a manager, every `swarmPoll` ms.
    */
   constructor(
     docker: Docker,
     log: Log,
     signal: AbortSignal,
-    changed: () => void,
+    changed: (since: number) => void,
     { resyncEvery, swarmPoll }: { resyncEvery: number; swarmPoll: number },
   ) {
     this.#docker = docker
@@ -82,13 +82,13 @@ export class HostState {
       log.debug({ id, reason: explain(error) }, `cannot look at this ${what}: will be tried again`)
     this.#containers = new ObjectTracker({
       look: (id) => queries.inspectContainer(docker, id),
-      changed: (differs) => this.#settle(differs),
+      changed: (differs, since) => this.#settle(since, differs),
       failed: failed('container'),
       signal,
     })
     this.#volumes = new ObjectTracker({
       look: (name) => queries.inspectVolume(docker, name),
-      changed: (differs) => this.#settle(differs),
+      changed: (differs, since) => this.#settle(since, differs),
       failed: failed('volume'),
       signal,
       atOnce: 2,
@@ -153,7 +153,7 @@ export class HostState {
       this.#lister(
         'swarm',
         () => this.#swarm.wait,
-        (woken) => this.#swarm.look(woken),
+        (woken) => this.#lookAtSwarm(woken),
       ),
     ])
   }
@@ -168,12 +168,13 @@ export class HostState {
       // what failed is asked in full: it may be for another reason than before
       woken = attempt > 0 || (await this.#wakes[type].next(wait(), this.#signal))
       if (this.#signal.aborted) return
+      const since = performance.now()
       try {
         const changed = await list(woken)
         attempt = 0
         if (changed || !this.#listed.has(type)) {
           this.#listed.add(type)
-          this.#settle()
+          this.#settle(since)
         }
       } catch (error) {
         if (!isFailure(error)) throw error
@@ -182,6 +183,14 @@ export class HostState {
         await pause(backoff(attempt, 100, 2000), this.#signal)
       }
     }
+  }
+
+  async #lookAtSwarm(full: boolean): Promise<boolean> {
+    const node = this.#swarm.now?.node
+    const changed = await this.#swarm.look(full)
+    // the engine's own address is another one in a swarm
+    if (this.#swarm.now?.node !== node) this.#wakes.engine.wake()
+    return changed
   }
 
   /** A list only says what to inspect: it may be older than an inspection that ran meanwhile. */
@@ -206,12 +215,12 @@ export class HostState {
   }
 
   /** Listed is not enough at the start: all that was listed must have been looked at once. */
-  #settle(differs = true): void {
+  #settle(since: number, differs = true): void {
     const missing = this.#missing.size
     for (const type of this.#listed)
       if (type === 'container' ? !this.#containers.pending : type !== 'volume' || !this.#volumes.pending)
         this.#missing.delete(type)
-    if (differs || this.#missing.size < missing) this.#changed()
+    if (differs || this.#missing.size < missing) this.#changed(since)
   }
 }
 

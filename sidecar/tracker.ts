@@ -11,11 +11,12 @@ import { type Failure, isFailure } from '../process/failure.ts'
 export class ObjectTracker<T> {
   readonly objects = new Map<string, T>()
   #look: (id: string) => Promise<T>
-  #changed: (differs: boolean) => void
+  #changed: (differs: boolean, since: number) => void
   #failed: (id: string, error: Failure) => void
   #signal: AbortSignal
   #atOnce: number
-  #dirty = new Set<string>()
+  /** With the time of the mark (performance.now). */
+  #dirty = new Map<string, number>()
   #busy = new Set<string>()
   /** Of those that are looked at: the look began before something newer was known. */
   #overtaken = new Set<string>()
@@ -24,8 +25,8 @@ export class ObjectTracker<T> {
 
   constructor(options: {
     look: (id: string) => Promise<T>
-    /** Called after every look, and when an object was changed without one. */
-    changed: (differs: boolean) => void
+    /** Called after every look, and when an object was changed without one. `since`: when it was marked for that. */
+    changed: (differs: boolean, since: number) => void
     failed: (id: string, error: Failure) => void
     signal: AbortSignal
     atOnce?: number
@@ -41,7 +42,7 @@ export class ObjectTracker<T> {
   mark(id: string): void {
     clearTimeout(this.#retries.get(id))
     this.#retries.delete(id)
-    this.#dirty.add(id)
+    if (!this.#dirty.has(id)) this.#dirty.set(id, performance.now())
     this.#pump()
   }
 
@@ -55,7 +56,7 @@ export class ObjectTracker<T> {
     if (amended === undefined) return
     this.objects.set(id, amended)
     if (this.#busy.has(id)) this.#overtaken.add(id)
-    this.#changed(true)
+    this.#changed(true, performance.now())
   }
 
   /** Objects that wait to be looked at, for the first time or again. */
@@ -64,20 +65,20 @@ export class ObjectTracker<T> {
   }
 
   #pump(): void {
-    for (const id of this.#dirty) {
+    for (const [id, since] of this.#dirty) {
       if (this.#signal.aborted || this.#busy.size >= this.#atOnce) return
       if (this.#busy.has(id)) continue
       this.#dirty.delete(id)
       this.#busy.add(id)
-      void this.#visit(id)
+      void this.#visit(id, since)
     }
   }
 
-  async #visit(id: string): Promise<void> {
+  async #visit(id: string, since: number): Promise<void> {
     const before = this.objects.get(id)
     try {
       const object = await this.#look(id)
-      if (this.#overtaken.has(id)) this.#dirty.add(id)
+      if (this.#overtaken.has(id)) this.mark(id)
       else if (!isDeepStrictEqual(object, before)) this.objects.set(id, object)
       this.#failures.delete(id)
     } catch (error) {
@@ -91,7 +92,7 @@ export class ObjectTracker<T> {
     this.#overtaken.delete(id)
     if (this.#signal.aborted) return
     this.#pump()
-    this.#changed(this.objects.get(id) !== before)
+    this.#changed(this.objects.get(id) !== before, since)
   }
 
   #retry(id: string, error: Failure): void {

@@ -223,6 +223,9 @@ t.test('a host has one sidecar', async (t) => {
   const taken = await stand({ instance: 'run-0', seat: 's' })
   t.ok(await claim(taken, 's'), 'a dead run on our seat')
   t.match((await taken.store.read('hosts/h1')).entries[0]?.value, /run-1/)
+  const left = await stand({ instance: 'run-0', seat: 'other', left: true })
+  t.ok(await claim(left, 's'), 'a run that has left its records')
+  t.notMatch((await left.store.read('hosts/h1')).entries[0]?.value, /left/, 'which are not left any more')
   const dying = await stand({ instance: 'run-0', seat: 'other' })
   setTimeout(() => void dying.late.revoke(), 100)
   t.ok(await claim(dying, 's'), 'a killed run, once its lease has ended')
@@ -245,7 +248,7 @@ t.test('readiness names what is missing', async (t) => {
     docker: { kind: 'watching', since: 0 } as const,
     endpoint: 'unix:///x',
     unseen: new Set<string>(),
-    reconciler: { kind: 'publishing', lag: () => 0 } as const,
+    reconciler: { kind: 'publishing', lag: () => 0, trouble: () => undefined } as const,
     refused: new Map<string, string>(),
   }
   t.strictSame(missingParts(standing), [])
@@ -255,9 +258,13 @@ t.test('readiness names what is missing', async (t) => {
   t.match(missingParts({ ...standing, unseen: new Set(['volume']) }), [/not looked at yet: volume/])
   t.match(missingParts({ ...standing, reconciler: undefined }), [/name is not known/])
   t.match(missingParts({ ...standing, reconciler: { kind: 'waiting', reason: 'no lease' } }), [/no lease/])
-  t.match(missingParts({ ...standing, reconciler: { kind: 'publishing', lag: () => 9000 } }), [
-    /behind by 9 s/,
-  ])
+  t.match(
+    missingParts({
+      ...standing,
+      reconciler: { kind: 'publishing', lag: () => 9000, trouble: () => 'no space' },
+    }),
+    [/behind by 9 s: no space/],
+  )
   t.match(missingParts({ ...standing, refused: new Map([['k', 'bad']]) }), [/k cannot be written: bad/])
 })
 
