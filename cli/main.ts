@@ -1,10 +1,17 @@
-import { styleText } from 'node:util'
 import { Command } from 'commander'
 import { explain, Failure, type FailureKind, isFailure } from '../process/failure.ts'
 import { version } from '../process/version.ts'
 import type { Store } from '../registry/store.ts'
-import { openEtcd } from '../registry/stores/etcd.ts'
-import { readEntries, readTree, type Style, showTree, showValue } from './commands.ts'
+import { type EtcdSettings, openEtcd, parseStoreUri } from '../registry/stores/etcd.ts'
+import { etcdSettings } from '../registry/stores/settings.ts'
+import { type DoctorOptions, doctor, type MemberStore } from './doctor.ts'
+import { type EventsOptions, events } from './events.ts'
+import { get } from './get.ts'
+import { type LsOptions, ls } from './ls.ts'
+import { endWithReader, output } from './output.ts'
+import { addSettings, readStoreSettings } from './settings.ts'
+import { showVsm } from './vsm.ts'
+import { type WatchOptions, watch } from './watch.ts'
 
 /** 0 done; 1 failed; 2 wrong arguments or settings; 3 no such thing; 4 the store is away. */
 const statuses: Record<FailureKind, number> = {
@@ -16,26 +23,20 @@ const statuses: Record<FailureKind, number> = {
   unavailable: 4,
 }
 
-const print = (text: string): void => void process.stdout.write(`${text}\n`)
-
-/** styleText looks at the stream itself: no colours into a file or a pipe, nor with NO_COLOR. */
-const style: Style = {
-  heading: (text) => styleText('bold', text),
-  title: (text) => styleText('dim', text),
-  good: (text) => styleText('green', text),
-  bad: (text) => styleText('red', text),
-}
-
 const program = new Command('registrator')
   .description('Shows what the OpenEBS registry holds; `registrator run` is the sidecar that fills it.')
   .version(version)
-  .option('--store <uri>', 'the store (OPENEBS_STORE)', process.env.OPENEBS_STORE || 'etcd://127.0.0.1:2379')
+  .configureHelp({ showGlobalOptions: true })
+  .showHelpAfterError('(--help tells more)')
   .exitOverride((exit) => {
     process.exit(exit.exitCode === 0 ? 0 : statuses.invalid)
   })
+addSettings(program)
+
+const settings = (): EtcdSettings => etcdSettings(readStoreSettings(program.opts(), process.env))
 
 const withStore = async (work: (store: Store) => Promise<void>): Promise<void> => {
-  const store = await openEtcd({ uri: program.opts<{ store: string }>().store })
+  const store = await openEtcd(settings())
   try {
     await work(store)
   } catch (error) {
@@ -46,6 +47,16 @@ const withStore = async (work: (store: Store) => Promise<void>): Promise<void> =
     await store.close()
   }
 }
+
+/** Fires at Ctrl-C, or SIGTERM: the end that who follows something has asked for. */
+const stopped = (): AbortSignal => {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+  return stop.signal
+}
+
+const examples = (...lines: string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  registrator ${line}`).join('\n')}`
 
 program
   .command('run')
@@ -61,29 +72,104 @@ program
 
 program
   .command('ls')
-  .description('Show hosts with their volumes, VSMs, services and what Docker has there')
-  .option('--json', 'as JSON')
+  .description('Show hosts with their volumes, VSMs, services and what Docker has there, or one collection')
+  .argument('[collection]', 'hosts, inventory, services, vsms, volumes …; a table of its records')
   .option('--host <host>', 'only this host')
-  .action((options: { json?: boolean; host?: string }) =>
-    withStore(async (store) => {
-      const hosts = await readTree(store, options.host)
-      print(options.json ? JSON.stringify(hosts, null, 2) : showTree(hosts, style).join('\n'))
-    }),
+  .option('--kind <kind>', 'of the inventory: only container, image, network, plugin, volume …')
+  .option('--json', 'as JSON')
+  .addHelpText(
+    'after',
+    examples('ls', 'ls services --host h1', 'ls inventory --kind container', 'ls vsms --json'),
+  )
+  .action((collection: string | undefined, options: LsOptions) =>
+    withStore((store) => ls(store, collection, options, output)),
   )
 
 program
   .command('get')
-  .description('Show the record at a key (hosts/h1), or all below it (hosts/)')
+  .description('Show the record at a key, or all below one that ends with "/"')
   .argument('<key>')
-  .action((key: string) =>
+  .option('--json', 'as JSON, with key and revision')
+  .addHelpText('after', examples('get hosts/h1', 'get inventory/h1/container/', 'get volumes/data --json'))
+  .action((key: string, options: { json?: boolean }) =>
+    withStore((store) => get(store, key, options, output)),
+  )
+
+program
+  .command('watch')
+  .description('Print a line for each change, as it comes; Ctrl-C ends')
+  .argument('[prefix]', 'only keys that begin with it', '')
+  .option('--from <revision>', 'begin just after it, not now')
+  .option('--json', 'JSON lines')
+  .addHelpText('after', examples('watch', 'watch services/web/', 'watch services/ --json --from 1234'))
+  .action((prefix: string, options: WatchOptions) =>
+    withStore((store) => watch(store, prefix, options, stopped(), output)),
+  )
+
+program
+  .command('events')
+  .description('Show the journal of what happened on the hosts, oldest first')
+  .option('--host <host>', 'only this host')
+  .option('--since <time>', 'only after it: 30s, 10m, 2h, 1d ago, or a time (ISO 8601)')
+  .option('--type <type>', 'only these: container, image, network, volume …')
+  .option('-f, --follow', 'go on with what comes; Ctrl-C ends')
+  .option('--json', 'JSON lines')
+  .addHelpText('after', examples('events --since 10m', 'events --host h1 --type container --follow'))
+  .action((options: EventsOptions) => withStore((store) => events(store, options, stopped(), output)))
+
+const vsm = program.command('vsm').description('Show VSMs: the containers that serve volumes over iSCSI')
+vsm
+  .command('ls')
+  .description('Show a table of VSMs')
+  .option('--host <host>', 'only this host')
+  .option('--json', 'as JSON')
+  .action((options: LsOptions) => withStore((store) => ls(store, 'vsms', options, output)))
+vsm
+  .command('show')
+  .description('Show all about one: portals, IQN, LUNs, sessions, health, container, volume')
+  .argument('<name>')
+  .option('--host <host>', 'only the one of this host')
+  .option('--json', 'as JSON')
+  .addHelpText('after', examples('vsm show data'))
+  .action((name: string, options: LsOptions) => withStore((store) => showVsm(store, name, options, output)))
+
+program
+  .command('doctor')
+  .description('Check store, hosts, sidecar and records; say what is wrong and what to do (status 1)')
+  .option('--listen <address>', "this host's sidecar (OPENEBS_LISTEN, default 127.0.0.1:9190)")
+  .option('--json', 'as JSON')
+  .addHelpText('after', examples('doctor', 'doctor --json'))
+  .action((options: DoctorOptions) =>
     withStore(async (store) => {
-      const entries = await readEntries(store, key)
-      const one = entries.length === 1 && !key.endsWith('/')
-      for (const entry of entries)
-        print(one ? showValue(entry.value) : `${entry.key}\n${showValue(entry.value)}`)
+      await using stack = new AsyncDisposableStack()
+      const members = await openMembers(settings(), stack)
+      const listen = options.listen ?? (process.env.OPENEBS_LISTEN || undefined)
+      if (!(await doctor(store, members, { ...options, listen }, output))) process.exitCode = 1
     }),
   )
 
+/** Each member by itself: a cluster hides one that is down. */
+const openMembers = (own: EtcdSettings, stack: AsyncDisposableStack): Promise<MemberStore[]> => {
+  const { hosts, tls, prefix } = parseStoreUri(own.uri)
+  return Promise.all(
+    hosts.map(async (address) => {
+      const uri = `${tls ? 'etcds' : 'etcd'}://${address}${prefix}`
+      const store = await openEtcd({ ...own, uri, limit: 2000 })
+      stack.defer(() => store.close())
+      return { address, store }
+    }),
+  )
+}
+
+program.addHelpText(
+  'after',
+  `${examples('run --help', 'ls', 'ls services', 'vsm show data', 'watch services/', 'events --since 10m', 'doctor')}
+
+Exit status: 0 done, 1 failed (doctor: something is wrong), 2 wrong arguments or settings, 3 no such thing, 4 the store
+is away.`,
+)
+
+endWithReader()
 try {
   await program.parseAsync()
 } catch (error) {

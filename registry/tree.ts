@@ -1,6 +1,7 @@
-import { isFailure } from '../process/failure.ts'
-import { type Collection, decode, keyParts, type RecordOf, schemas } from './keys.ts'
+import { collectionOf, collections, shown } from './collections.ts'
+import type { Collection, RecordOf } from './keys.ts'
 import type { InventoryKind } from './records.ts'
+import { size } from './size.ts'
 import type { Entry } from './store.ts'
 
 /** A host and what it runs, as the registry has it; also the JSON form of `registrator ls`. */
@@ -82,33 +83,20 @@ const inventoryLine = (counts: HostTree['inventory']): string[] => {
   return parts.length === 0 ? [] : [parts.join(', ')]
 }
 
-const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
-
-/** 1610612736 -> "1.5 GiB". */
-const size = (bytes: number): string => {
-  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
-  return `${Number((bytes / 1024 ** step).toFixed(1))} ${units[step]}`
-}
-
 type Grouped = { [C in Collection]: RecordOf<C>[] }
 
 const grouped = (entries: readonly Entry[]): Grouped => {
-  const all = Object.fromEntries(
-    Object.keys(schemas).map((collection) => [collection, []]),
-  ) as unknown as Grouped
-  for (const { key, value } of entries) {
-    const [first = ''] = keyParts(key)
-    if (Object.hasOwn(schemas, first)) add(all, first as Collection, key, value)
+  const all = Object.fromEntries(collections.map((collection) => [collection, []])) as unknown as Grouped
+  for (const entry of entries) {
+    const collection = collectionOf(entry.key)
+    if (collection) add(all, collection, entry)
   }
   return all
 }
 
-const add = <C extends Collection>(all: Grouped, collection: C, key: string, value: string): void => {
-  try {
-    all[collection].push(decode(collection, key, value))
-  } catch (error) {
-    if (!isFailure(error, 'invalid')) throw error
-  }
+const add = <C extends Collection>(all: Grouped, collection: C, entry: Entry): void => {
+  const one = shown(collection, entry)
+  if ('record' in one) all[collection].push(one.record)
 }
 
 const counted = (records: readonly RecordOf<'inventory'>[]): Partial<Record<InventoryKind, number>> => {
