@@ -54,7 +54,8 @@ export class HostState {
 
   /**
    * `changed` is called whenever the snapshot may differ, with the time (performance.now) of what made it look. Looks
-   * for nothing until `run`; then it lists everything anew at least every `resyncEvery` ms, with jitter, and the tasks of a swarm, on a manager, every `swarmPoll` ms.
+   * for nothing until `run`; then it lists everything anew at least every `resyncEvery` ms, with jitter, and the tasks
+   * of a swarm, on a manager, every `swarmPoll` ms.
    */
   constructor(
     docker: Docker,

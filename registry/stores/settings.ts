@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { Failure, isFailure } from '../../process/failure.ts'
@@ -41,18 +42,19 @@ export type StoreSettings = { readonly OPENEBS_STORE: string } & {
   readonly [K in keyof typeof storeCredentials]?: string | undefined
 }
 
-/** The settings of a program as those of its store. Reads the password. Errors: `invalid`, naming the settings. */
+/** The settings of a program as those of its store. Reads the files. Errors: `invalid`, naming the settings. */
 export const etcdSettings = (own: StoreSettings, writer?: string): EtcdSettings => {
   together(own, 'OPENEBS_STORE_CERT', 'OPENEBS_STORE_KEY')
   together(own, 'OPENEBS_STORE_USER', 'OPENEBS_STORE_PASSWORD_FILE')
   forTls(own, 'OPENEBS_STORE_CA', 'OPENEBS_STORE_CERT')
+  checkFiles(own)
   return {
     uri: own.OPENEBS_STORE,
     ca: own.OPENEBS_STORE_CA,
     cert: own.OPENEBS_STORE_CERT,
     key: own.OPENEBS_STORE_KEY,
     user: own.OPENEBS_STORE_USER,
-    password: own.OPENEBS_STORE_PASSWORD_FILE && readPassword(own.OPENEBS_STORE_PASSWORD_FILE),
+    password: readPassword(own),
     ...(writer !== undefined && { writer }),
   }
 }
@@ -72,10 +74,46 @@ const forTls = (own: StoreSettings, ...names: (keyof typeof storeCredentials)[])
     )
 }
 
-const readPassword = (file: string): string => {
+const checkFiles = (own: StoreSettings): void => {
+  parsed(own, 'OPENEBS_STORE_CA', 'a certificate', (pem) => new X509Certificate(pem))
+  const cert = parsed(own, 'OPENEBS_STORE_CERT', 'a certificate', (pem) => new X509Certificate(pem))
+  const key = parsed(own, 'OPENEBS_STORE_KEY', 'a private key without a passphrase', createPrivateKey)
+  if (cert && key && !cert.checkPrivateKey(key))
+    throw new Failure(
+      'invalid',
+      `OPENEBS_STORE_KEY: ${own.OPENEBS_STORE_KEY} is not the key of OPENEBS_STORE_CERT, ${own.OPENEBS_STORE_CERT}`,
+    )
+}
+
+/** What the file of a setting holds, in PEM; undefined where the setting is not given. */
+const parsed = <T>(
+  own: StoreSettings,
+  name: keyof typeof storeCredentials,
+  what: string,
+  parse: (pem: string) => T,
+): T | undefined => {
+  const pem = contents(own, name)
+  if (pem === undefined) return undefined
   try {
-    return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    return parse(pem)
   } catch (error) {
-    throw new Failure('invalid', `OPENEBS_STORE_PASSWORD_FILE: cannot read ${file}`, error)
+    throw new Failure('invalid', `${name}: expected ${what} (PEM) in ${own[name]}`, error)
+  }
+}
+
+const readPassword = (own: StoreSettings): string | undefined => {
+  const name = 'OPENEBS_STORE_PASSWORD_FILE'
+  const password = contents(own, name)?.replace(/\r?\n$/, '')
+  if (password !== undefined && !/^[^\r\n]+$/.test(password))
+    throw new Failure('invalid', `${name}: expected the password in one line in ${own[name]}`)
+  return password
+}
+
+const contents = (own: StoreSettings, name: keyof typeof storeCredentials): string | undefined => {
+  const file = own[name]
+  try {
+    return file === undefined ? undefined : readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new Failure('invalid', `${name}: cannot read ${file}`, error)
   }
 }
