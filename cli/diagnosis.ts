@@ -113,7 +113,7 @@ const records = ({ unreadable, records: all }: Facts): Finding[] => {
     check: 'record',
     subject: key,
     state: 'wrong',
-    text: `this version cannot read it: ${reason.replaceAll(/\s+/g, ' ')}`,
+    text: `this version cannot read it: ${reason.replaceAll(/\s+/g, ' ').replace(`${key} `, 'it ')}`,
     todo: 'upgrade this program if a newer one wrote it; else delete the key in the store',
   }))
 }

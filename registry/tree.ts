@@ -56,31 +56,54 @@ export const tree = (entries: readonly Entry[]): HostTree[] => {
 /** The same as lines of text. */
 export const treeLines = (hosts: readonly HostTree[]): string[] =>
   hosts.flatMap((host) => [
-    `${host.host}  ${host.record ? `${host.record.address}  Docker ${host.record.engine.version}` : 'not registered'}${host.plugin ? '  plugin' : ''}`,
+    [host.host, ...hostCells(host.record), ...(host.plugin ? ['plugin'] : [])].join('  '),
     ...branch('volumes', host.volumes.map(volumeLine)),
     ...branch('VSMs', host.vsms.map(vsmLine)),
     ...branch('services', host.services.map(serviceLine)),
     ...branch('inventory', inventoryLine(host.inventory)),
   ])
 
-const branch = (title: string, lines: readonly string[]): string[] =>
-  lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => `    ${line}`)]
-
-const volumeLine = ({ volume, phase, attachment }: VolumeLine): string => {
-  const state = volume.wanted === 'absent' ? 'removing' : phase
-  const where = attachment ? `attached to ${attachment.host} (${attachment.state})` : 'not attached'
-  return `${volume.name}  ${size(volume.spec.size)} ${volume.spec.fs}  ${state}  ${where}`
+const hostCells = (record: RecordOf<'hosts'> | undefined): string[] => {
+  if (!record) return ['not registered']
+  const { swarm } = record
+  return [
+    record.address,
+    `Docker ${record.engine.version}`,
+    ...(swarm ? [`swarm ${swarm.leader ? 'leader' : swarm.role}`] : []),
+    ...(record.left ? ['left'] : []),
+  ]
 }
 
-const vsmLine = ({ vsm, portals, targets, health, reason }: RecordOf<'vsms'>): string =>
-  `${vsm}  ${portals.join(', ')}  ${targets.map(({ iqn, luns }) => `${iqn} (${luns.length} LUN${luns.length === 1 ? '' : 's'})`).join(', ') || 'targets unknown'}  ${health}${reason ? `: ${reason}` : ''}`
+const branch = (title: string, rows: readonly (readonly string[])[]): string[] => {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '))
+  return lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => `    ${line}`.trimEnd())]
+}
 
-const serviceLine = (s: RecordOf<'services'>): string =>
-  `${s.service}  ${s.container}  ${s.address}:${s.port}/${s.protocol}${s.health === 'none' ? '' : `  ${s.health}`}`
+const volumeLine = ({ volume, phase, attachment }: VolumeLine): string[] => {
+  const state = volume.wanted === 'absent' ? 'removing' : phase
+  const where = attachment ? `attached to ${attachment.host} (${attachment.state})` : 'not attached'
+  return [volume.name, `${size(volume.spec.size)} ${volume.spec.fs}`, state, where]
+}
 
-const inventoryLine = (counts: HostTree['inventory']): string[] => {
+const vsmLine = ({ vsm, portals, targets, health, reason }: RecordOf<'vsms'>): string[] => [
+  vsm,
+  portals.join(', '),
+  targets.map(({ iqn, luns }) => `${iqn} (${luns.length} LUN${luns.length === 1 ? '' : 's'})`).join(', ') ||
+    'targets unknown',
+  reason ? `${health}: ${reason}` : health,
+]
+
+const serviceLine = (s: RecordOf<'services'>): string[] => [
+  s.service,
+  s.container,
+  `${s.address.includes(':') ? `[${s.address}]` : s.address}:${s.port}/${s.protocol}`,
+  s.state === 'paused' ? 'paused' : s.health === 'none' ? '' : s.health,
+]
+
+const inventoryLine = (counts: HostTree['inventory']): string[][] => {
   const parts = Object.entries(counts).map(([kind, count]) => `${count} ${kind}${count === 1 ? '' : 's'}`)
-  return parts.length === 0 ? [] : [parts.join(', ')]
+  return parts.length === 0 ? [] : [[parts.join(', ')]]
 }
 
 type Grouped = { [C in Collection]: RecordOf<C>[] }
