@@ -6,6 +6,8 @@ import type { Event, Revision, Store } from './store.ts'
 const room = 4 * 2 ** 20
 
 interface Batch {
+  /** Of its first event. */
+  readonly first: bigint
   /** Of its last event. */
   readonly revision: bigint
   readonly events: readonly Event[]
@@ -84,8 +86,10 @@ class Feed {
           throw new Failure('denied', 'too slow: what follows is no longer kept here, begin from the last id')
         const next = this.#kept[this.#kept.findLastIndex(({ revision }) => revision <= position) + 1]
         if (next) {
+          // it may have begun in the middle of this batch
+          const events = next.first > position ? next.events : next.events.filter(isAfter(position))
           position = next.revision
-          yield next.events
+          yield events
         } else if (this.#ended) {
           if ('error' in this.#ended) throw this.#ended.error
           return
@@ -111,16 +115,17 @@ class Feed {
   }
 
   #keep(events: readonly Event[]): void {
+    const [first] = events
     const last = events.at(-1)
-    if (!last) return
+    if (!first || !last) return
     const size = events.reduce((sum, event) => sum + sizeOf(event), 0)
-    this.#kept.push({ revision: BigInt(revisionOf(last)), events, size })
+    this.#kept.push({ first: BigInt(revisionOf(first)), revision: BigInt(revisionOf(last)), events, size })
     this.#size += size
     // the newest one stays, however large
     while (this.#size > this.#most && this.#kept.length > 1) {
-      const first = this.#kept.shift()
-      this.#size -= first?.size ?? 0
-      this.#begin = first?.revision ?? this.#begin
+      const oldest = this.#kept.shift()
+      this.#size -= oldest?.size ?? 0
+      this.#begin = oldest?.revision ?? this.#begin
     }
     this.#wake()
   }
@@ -140,6 +145,11 @@ class Feed {
     })
   }
 }
+
+const isAfter =
+  (position: bigint) =>
+  (event: Event): boolean =>
+    BigInt(revisionOf(event)) > position
 
 const sizeOf = (event: Event): number =>
   event.kind === 'put' ? event.entry.key.length + event.entry.value.length : event.key.length
