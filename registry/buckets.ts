@@ -1,49 +1,159 @@
-import { backoff, pause, until } from '../process/backoff.ts'
+import { backoff, pause } from '../process/backoff.ts'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
-import { type Lease, limits, type Store } from './store.ts'
+import { type Change, type Lease, limits, type Store } from './store.ts'
 
-export interface BucketOptions {
+export interface WriterOptions {
   /** Seconds that an entry is kept at least. */
   readonly keep: number
   /** Seconds of entries that share one lease, and so go at once; an entry is kept for up to keep + span. */
   readonly span?: number
-  /** Entries that wait at most while the store is slow or away. */
-  readonly queue?: number
   readonly log?: Pick<Log, 'warn'>
   /** For tests: a clock in ms that never goes back. */
   readonly now?: () => number
 }
 
+/** What is to be written next. */
+export interface Batch {
+  /** Entries in it. A batch of one that the store never takes is given up. */
+  readonly size: number
+  /** All of it, in one transaction; every put is bound to the lease. */
+  changes(lease: Lease): readonly Change[]
+  /** It was; `ends` is the time of the writer's clock when the lease ends at the latest. */
+  written(ends: number): void
+  /** It never will be: a batch of one. */
+  refused(): void
+}
+
+/** Where a writer takes its batches from. */
+export interface Source {
+  /** A batch of about `size` entries at most; undefined when nothing waits. */
+  next(size: number): Batch | undefined
+  /** A guard of this batch did not hold: reads what stands there, so that the next batch goes by that. */
+  conflict?(batch: Batch): Promise<void>
+}
+
 /**
- * A journal whose entries expire: appended once, never changed. A lease each would cost etcd thirty times as much as
- * one a bucket of ten minutes. Appending never waits, fails or throws: what does not fit in the queue is dropped and
- * counted, so that a store that is away costs entries and not the caller. The newest are dropped: the first ones tell
- * how the trouble began.
+ * Writes what expires, on shared leases: one each would cost etcd thirty times as much as one a bucket of ten minutes.
+ * What fails is tried again until it succeeds, or is alone in being refused.
  */
-export class Buckets {
+export class BucketWriter {
   readonly #store: Store
+  readonly #source: Source
   readonly #keep: number
   readonly #span: number
-  readonly #most: number
   readonly #log: Pick<Log, 'warn'> | undefined
   readonly #now: () => number
   readonly #wake = new Wake()
-  readonly #queue: { key: string; value: string }[] = []
-  #bucket: { lease: Lease; ends: number } | undefined
-  #dropped = 0
+  #bucket: { lease: Lease; begun: number } | undefined
   #size: number = limits.changes
-  #stop: AbortController | undefined
+  #refuted: Batch | undefined
+
+  constructor(store: Store, source: Source, options: WriterOptions) {
+    this.#store = store
+    this.#source = source
+    this.#keep = options.keep
+    this.#span = options.span ?? 600
+    this.#log = options.log
+    this.#now = options.now ?? (() => performance.now())
+  }
+
+  /** There is something to write. */
+  wake(): void {
+    this.#wake.wake()
+  }
+
+  /** Writes until the signal fires. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#work(signal)
+      await this.#wake.next(60_000, signal)
+    }
+  }
+
+  /** Writes what waits, for at most `ms`; a call that is under way then is not waited for. `before` has to end first. */
+  async drain(ms: number, before: Promise<void> = Promise.resolve()): Promise<void> {
+    const stop = new AbortController()
+    const done = before.then(() => this.#work(stop.signal)).finally(() => stop.abort())
+    await Promise.race([done, pause(ms, stop.signal)])
+    stop.abort()
+  }
+
+  /** Until nothing waits, or the signal fires. */
+  async #work(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        await this.#settle()
+        const batch = this.#source.next(this.#size)
+        if (!batch) return
+        await this.#write(batch)
+        failures = 0
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        if (error.kind !== 'conflict' && failures++ === 0)
+          this.#log?.warn({ reason: explain(error) }, 'cannot write the journal: trying on')
+        await pause(backoff(failures - 1, 50, 2000), signal)
+      }
+    }
+  }
+
+  async #settle(): Promise<void> {
+    if (this.#refuted) await this.#source.conflict?.(this.#refuted)
+    this.#refuted = undefined
+  }
+
+  async #write(batch: Batch): Promise<void> {
+    const { lease, begun } = await this.#lease()
+    try {
+      await this.#store.apply(batch.changes(lease))
+    } catch (error) {
+      this.#failed(batch, error)
+      throw error
+    }
+    batch.written(begun + (this.#keep + this.#span) * 1000)
+    this.#size = limits.changes
+  }
+
+  async #lease(): Promise<{ lease: Lease; begun: number }> {
+    if (!this.#bucket || this.#now() >= this.#bucket.begun + this.#span * 1000) {
+      const lease = await this.#store.grant(this.#keep + this.#span)
+      this.#bucket = { lease, begun: this.#now() }
+    }
+    return this.#bucket
+  }
+
+  #failed(batch: Batch, error: unknown): void {
+    if (isFailure(error, 'not-found')) this.#bucket = undefined
+    if (isFailure(error, 'conflict')) this.#refuted = batch
+    if (!isFailure(error, 'invalid')) return
+    // One entry that the store never takes (too large, say) must not hold up the others: halve until it is alone.
+    if (batch.size > 1) this.#size = Math.ceil(batch.size / 2)
+    else batch.refused()
+  }
+}
+
+export interface BucketOptions extends WriterOptions {
+  /** Entries that wait at most while the store is slow or away. */
+  readonly queue?: number
+}
+
+/**
+ * A journal whose entries expire: appended once, never changed. Appending never waits, fails or throws: what does not
+ * fit in the queue is dropped and counted, so that a store that is away costs entries and not the caller. The newest are
+ * dropped: the first ones tell how the trouble began.
+ */
+export class Buckets {
+  readonly #most: number
+  readonly #writer: BucketWriter
+  readonly #queue: { key: string; value: string }[] = []
+  #dropped = 0
+  readonly #stop = new AbortController()
   #running: Promise<void> | undefined
 
   constructor(store: Store, options: BucketOptions) {
-    this.#store = store
-    this.#keep = options.keep
-    this.#span = options.span ?? 600
     this.#most = options.queue ?? 10_000
-    this.#log = options.log
-    this.#now = options.now ?? (() => performance.now())
+    this.#writer = new BucketWriter(store, { next: (size) => this.#next(size) }, options)
   }
 
   /** Entries that were given up since the start. */
@@ -60,64 +170,32 @@ export class Buckets {
   append(key: string, value: string): void {
     if (this.#queue.length >= this.#most) this.#dropped += 1
     else this.#queue.push({ key, value })
-    this.#wake.wake()
+    this.#writer.wake()
   }
 
   /** Begins to write and returns at once. Ends with the signal. */
   start(signal: AbortSignal): void {
     if (this.#running !== undefined) throw new Failure('invalid', 'buckets start once')
-    this.#stop = new AbortController()
-    this.#running = this.#run(AbortSignal.any([signal, this.#stop.signal]))
+    this.#running = this.#writer.run(AbortSignal.any([signal, this.#stop.signal]))
   }
 
   /** Ends, after at most `ms` more for what still waits; what is left then counts as dropped. */
   async stop(ms = 2000): Promise<void> {
-    const empty = () => this.#queue.length === 0 || undefined
-    await Promise.race([this.#running, until(empty, { ms, every: 10 })])
-    this.#stop?.abort()
-    await this.#running
+    this.#stop.abort()
+    await this.#writer.drain(ms, this.#running)
     this.#dropped += this.#queue.splice(0).length
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
-    let failures = 0
-    while (!signal.aborted) {
-      if (this.#queue.length === 0) await this.#wake.next(60_000, signal)
-      if (this.#queue.length === 0) continue
-      try {
-        await this.#write(this.#queue.slice(0, this.#size))
-        failures = 0
-      } catch (error) {
-        if (failures++ === 0)
-          this.#log?.warn({ reason: explain(error) }, 'cannot write the journal: trying on')
-        this.#failed(error)
-        await pause(backoff(failures - 1, 50, 2000), signal)
-      }
+  #next(size: number): Batch | undefined {
+    const batch = this.#queue.slice(0, size)
+    if (batch.length === 0) return undefined
+    return {
+      size: batch.length,
+      changes: (lease) => batch.map((entry) => ({ kind: 'put', ...entry, guard: 'any', lease })),
+      written: () => this.#queue.splice(0, batch.length),
+      refused: () => {
+        this.#dropped += this.#queue.splice(0, batch.length).length
+      },
     }
-  }
-
-  async #write(batch: readonly { key: string; value: string }[]): Promise<void> {
-    const lease = await this.#lease()
-    await this.#store.apply(batch.map((entry) => ({ kind: 'put', ...entry, guard: 'any', lease })))
-    this.#queue.splice(0, batch.length)
-    this.#size = limits.changes
-  }
-
-  async #lease(): Promise<Lease> {
-    const now = this.#now()
-    if (!this.#bucket || now >= this.#bucket.ends) {
-      const lease = await this.#store.grant(this.#keep + this.#span)
-      this.#bucket = { lease, ends: now + this.#span * 1000 }
-    }
-    return this.#bucket.lease
-  }
-
-  #failed(error: unknown): void {
-    if (isFailure(error, 'not-found')) this.#bucket = undefined
-    if (!isFailure(error, 'invalid')) return
-    // One entry that the store never takes (too large, say) must not hold up the others: halve until it is alone.
-    const tried = Math.min(this.#size, this.#queue.length)
-    if (tried > 1) this.#size = Math.ceil(tried / 2)
-    else this.#dropped += this.#queue.splice(0, 1).length
   }
 }

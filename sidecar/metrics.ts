@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { PublisherHooks } from '../registry/publisher.ts'
 import type { LeaseTimes } from '../registry/session.ts'
 import type { StoreCall } from '../registry/timed-store.ts'
+import type { JournalHooks } from './journal.ts'
 
 /** What /metrics shows that is counted as it happens; gauges are read when asked. */
 export interface Metrics {
@@ -10,6 +11,7 @@ export interface Metrics {
   readonly resyncs: Counter
   readonly probes: Counter<'health'>
   readonly publisher: PublisherHooks
+  readonly journal: JournalHooks
   readonly storeCall: (call: StoreCall, ms: number) => void
 }
 
@@ -22,6 +24,8 @@ export interface Gauges {
   /** Number of records by collection. */
   records(): Record<string, number>
   refused(): number
+  /** Entries of the journal that wait for the store, and that it has. */
+  journal(): { readonly waiting: number; readonly kept: number }
   /** ms that the registry is behind. */
   lag(): number
   lease(): LeaseTimes | undefined
@@ -68,6 +72,19 @@ export const createMetrics = (gauges: Gauges): Metrics => {
   )
   gauge('resident_memory_bytes', 'Memory of this process', () => process.memoryUsage.rss())
 
+  gauge('journal_queue', 'Entries of the journal that are not written yet', () => gauges.journal().waiting)
+  gauge('journal_entries', 'Entries of the journal that the registry has', () => gauges.journal().kept)
+
+  const dropped = new Counter({
+    name: 'openebs_events_dropped_total',
+    help: 'Events that the journal had no room for, or that the store refused',
+    registers,
+  })
+  const gaps = new Counter({
+    name: 'openebs_events_gaps_total',
+    help: 'Times that events may be missing in the journal, as it says itself',
+    registers,
+  })
   const countByKind = (name: string, help: string) => {
     const counter = new Counter({
       name: `openebs_registry_${name}_total`,
@@ -117,6 +134,7 @@ export const createMetrics = (gauges: Gauges): Metrics => {
       labelNames: ['health'],
       registers,
     }),
+    journal: { dropped: () => dropped.inc(), gap: () => gaps.inc() },
     publisher: {
       written: (done) => changes(done.map(({ key }) => key)),
       retried: (keys) => retries([...new Map(keys.map((key) => [collectionOf(key), key])).values()]),

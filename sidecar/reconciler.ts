@@ -37,6 +37,7 @@ export class Reconciler {
   #store: Store
   #session: Session
   #desired: () => Desired
+  #meanwhile: (signal: AbortSignal) => Promise<void>
   #hooks: PublisherHooks
   #log: Log
   #wake = new Wake()
@@ -48,12 +49,15 @@ export class Reconciler {
     session: Session
     /** Called at every pass. */
     desired: () => Desired
+    /** Runs beside the publisher, as long as the host is claimed. */
+    meanwhile?: (signal: AbortSignal) => Promise<void>
     hooks: PublisherHooks
     log: Log
   }) {
     this.#store = options.store
     this.#session = options.session
     this.#desired = options.desired
+    this.#meanwhile = options.meanwhile ?? (async () => {})
     this.#hooks = options.hooks
     this.#log = options.log
   }
@@ -110,7 +114,8 @@ export class Reconciler {
     this.#log.info({ host: first.host.host, address: first.host.address }, 'registering this host')
     try {
       this.#wake.wake()
-      await this.#feed(publisher, AbortSignal.any([signal, publisher.taken]), resyncEvery)
+      const claimed = AbortSignal.any([signal, publisher.taken])
+      await Promise.all([this.#feed(publisher, claimed, resyncEvery), this.#meanwhile(claimed)])
     } finally {
       await publisher.stop()
     }

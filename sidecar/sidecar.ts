@@ -12,6 +12,7 @@ import { probePortal } from '../vsm/probe.ts'
 import { chooseAddresses } from './addresses.ts'
 import { leave, withdraw } from './claim.ts'
 import { hostRecord, type Run } from './host.ts'
+import { Journal } from './journal.ts'
 import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { Prober, steady } from './prober.ts'
@@ -62,6 +63,7 @@ export class Sidecar {
   #store: Store | undefined
   #session: Session | undefined
   #reconciler: Reconciler | undefined
+  readonly #journal: Journal | undefined
   #host: string | undefined
   #addresses = ''
   /** When the oldest change came that has not been handed over yet. */
@@ -84,7 +86,17 @@ export class Sidecar {
       refused: () => this.#last.refused.size,
       lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
       lease: () => this.#session?.times,
+      journal: () => this.#journal ?? { waiting: 0, kept: 0 },
     })
+    const { ttl, most } = options.journal
+    if (most > 0)
+      this.#journal = new Journal({
+        keep: ttl,
+        most,
+        labels: labelFilter(options.labels),
+        hooks: this.metrics.journal,
+        log: options.log,
+      })
   }
 
   get store(): Store | undefined {
@@ -137,6 +149,7 @@ export class Sidecar {
       {
         event: (event) => {
           this.metrics.events.inc({ type: event.type })
+          this.#journal?.event(event)
           state.event(event)
           for (const hint of hintsOf(event)) state.hint(hint)
         },
@@ -149,6 +162,9 @@ export class Sidecar {
           if (now.kind !== this.#docker.kind) log.info(now, 'Docker Engine')
           this.#docker = now
         },
+        remembered: (ring) => this.#journal?.remembered(ring),
+        doubt: () => this.#journal?.doubt(),
+        certain: (gap) => this.#journal?.certain(gap),
       },
       stop,
     )
@@ -175,6 +191,7 @@ export class Sidecar {
       store,
       session,
       desired: () => this.#desired(state, { ...this.#options.run, host }),
+      meanwhile: async (claimed) => this.#journal?.serve(store, host, claimed),
       hooks: this.metrics.publisher,
       log,
     })
@@ -182,6 +199,7 @@ export class Sidecar {
     try {
       await this.#reconciler.run(stop, resyncEvery)
     } finally {
+      if (session.current()) await this.#journal?.flush(2000)
       if (this.#options.onExit === 'withdraw') await withdraw(session, log)
       else await leave(store, session, host, this.#options.run.instance, log)
       await store.close()

@@ -35,7 +35,9 @@ export class FakeEngine {
   /** How often containers were listed. */
   lists = 0
   readonly streams = new Set<ServerResponse>()
-  #ring: { nano: bigint; line: string }[] = []
+  /** Of each stream: what it lets through, by the beginning of an action. */
+  #filters = new WeakMap<ServerResponse, readonly string[]>()
+  #ring: { nano: bigint; action: string; line: string }[] = []
   #held: (() => void)[] = []
   #nano = BigInt(Date.now()) * 1_000_000n
   #server = createServer((request, response) => this.#receive(request, response))
@@ -99,16 +101,17 @@ export class FakeEngine {
     this.#nano += 1001n
     if (this.deaf) return
     const line = `{"Type":"${Type}","Action":"${Action}","Actor":{"ID":"${ID}","Attributes":{"name":"ä"}},"timeNano":${this.#nano}}\n`
-    this.#ring.push({ nano: this.#nano, line })
+    this.#ring.push({ nano: this.#nano, action: Action, line })
     if (this.#ring.length > 256) this.#ring.shift()
-    for (const stream of this.streams) this.#send(stream, line)
+    for (const stream of this.streams) this.#send(stream, Action, line)
   }
 
   release(): void {
     for (const answer of this.#held.splice(0)) answer()
   }
 
-  #send(stream: ServerResponse, line: string): void {
+  #send(stream: ServerResponse, action: string, line: string): void {
+    if (this.#filters.get(stream)?.some((one) => action.startsWith(one)) === false) return
     const bytes = Buffer.from(line)
     const size = this.chunk || bytes.length
     for (let at = 0; at < bytes.length; at += size) stream.write(bytes.subarray(at, at + size))
@@ -134,6 +137,8 @@ export class FakeEngine {
   #follow(url: URL, response: ServerResponse): void {
     const [seconds = '0', fraction = '0'] = (url.searchParams.get('since') ?? '').split('.')
     const since = BigInt(seconds) * 1_000_000_000n + BigInt(fraction)
+    const filters = JSON.parse(url.searchParams.get('filters') ?? '{}') as { event?: string[] }
+    if (filters.event) this.#filters.set(response, filters.event)
     response.writeHead(200)
     if (url.searchParams.has('until')) {
       // now, or before: all that is remembered, and no more
@@ -142,7 +147,7 @@ export class FakeEngine {
     }
     response.flushHeaders()
     setTimeout(() => {
-      for (const { nano, line } of this.#ring) if (nano >= since) this.#send(response, line)
+      for (const { nano, action, line } of this.#ring) if (nano >= since) this.#send(response, action, line)
       if (!response.destroyed) this.streams.add(response)
     }, subscribing)
     response.on('close', () => this.streams.delete(response))
