@@ -1,6 +1,9 @@
 import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { until } from '../../process/backoff.ts'
+import { initiatorIqn } from '../../vsm/iqn.ts'
+import { parseSessions } from '../../vsm/sessions.ts'
 import { StorageHost, type TestVolume } from '../support/storage-host.ts'
 
 /** The VSM image's target, provisioning, erasing and asking of portals, in a real Engine. */
@@ -152,6 +155,25 @@ t.test('erasing removes a volume wholly, and nothing else', async (t) => {
   refused(t, await volume.erase(), /symbolic link/)
   for (const name of ['../etc', 'a/b', '.ssh', ''])
     t.equal((await host.run([], 'openebs-erase', name, elsewhere)).code, 64, `'${name}' is no volume`)
+})
+
+t.test('a healthy target tells who is logged in', async (t) => {
+  const volume = host.volume('known')
+  await volume.serve()
+  await volume.provision()
+  const sessions = async () => parseSessions((await volume.inTarget('openebs-target-health')).stdout)
+  t.strictSame(await sessions(), [], 'nobody')
+  await volume.attach()
+  t.match(await sessions(), [{ initiator: initiatorIqn('h1'), address: /^\d+\.\d+\.\d+\.\d+$/ }])
+  const url = `iscsi://${volume.record.portal}/${volume.record.iqn}/1`
+  const odd = host.engine.net('iscsi-perf', '-i', 'iqn.2020-01.org.example:a *', '-t', '3', url)
+  const both = await until(async () => ((await sessions())?.length === 2 ? sessions() : undefined), {
+    ms: 3000,
+  })
+  t.match(both?.[1], { initiator: 'iqn.2020-01.org.example:a%20*' }, 'one line, whatever a name has in it')
+  await odd
+  await volume.detach()
+  t.strictSame(await sessions(), [], 'nobody again')
 })
 
 t.test('a portal is asked for its targets, and what its answer means is told apart', async (t) => {
