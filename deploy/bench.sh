@@ -19,6 +19,7 @@ rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 status=0
+number=0
 began=$(clock)
 for name in $(echo "$rows" | tr , ' '); do
   [ -e "bench/$name.bench.ts" ] || fail "ROWS names $name, but there is no bench/$name.bench.ts"
@@ -26,8 +27,9 @@ done
 for name in $(echo "$rows" | tr , ' '); do
   say "$name"
   began_one=$(clock)
+  number=$((number + 1))
   one=0
-  node "bench/$name.bench.ts" --json >"$results/$(ls "$results" | wc -l)" || one=$?
+  node "bench/$name.bench.ts" --json >"$results/$number" || one=$?
   [ "$one" -le "$status" ] || status=$one
   note "$(seconds_since "$began_one")"
 done
