@@ -66,6 +66,19 @@ const texts = new Pool<string>((value) => value)
 const objects = new Pool<object>(JSON.stringify)
 const once = <T extends object>(value: T): T => objects.share(value) as T
 
+const isTextMap = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  (typeof value === 'object' && Object.values(value).every((one) => typeof one === 'string'))
+
+/** Labels stay the object that JSON.parse made, as V8 gives one that is filled key by key a table of hashes. */
+const labels = z
+  .custom<Record<string, string> | null | undefined>(isTextMap, 'expected texts by name')
+  .transform((byName): Record<string, string> => {
+    for (const name in byName) byName[name] = texts.share(byName[name] ?? '')
+    return byName ?? {}
+  })
+
 const networks = map(z.object({ IPAddress: text, GlobalIPv6Address: text })).transform((byName) =>
   Object.entries(byName).map(
     ([name, at]): ContainerNetwork => ({
@@ -102,7 +115,7 @@ export const Container = z
     Config: z.object({
       Image: z.string(),
       Env: list(z.string()),
-      Labels: map(z.string()),
+      Labels: labels,
       ExposedPorts: map(z.unknown()),
     }),
     HostConfig: z.object({ NetworkMode: text }),
@@ -137,7 +150,7 @@ export const Container = z
             : [],
         )
       }),
-      volumes: raw.Mounts.flatMap(({ Type, Name }) => (Type === 'volume' && Name ? [Name] : [])),
+      volumes: raw.Mounts.flatMap(({ Type, Name }) => (Type === 'volume' && Name ? [texts.share(Name)] : [])),
     }),
   )
 

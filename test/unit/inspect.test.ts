@@ -98,6 +98,8 @@ t.test('what is the same in two containers is kept once', async (t) => {
   for (const field of ['labels', 'environment', 'exposed'] as const) t.equal(one[field], two[field], field)
   const third = Container.parse({ ...fresh(), Config: { ...fresh().Config, Labels: { a: 'c' } } })
   t.strictSame(third.labels, { a: 'c' }, 'and only that')
+  for (const Labels of ['a', { a: 1 }, { a: null }])
+    t.notOk(Container.safeParse({ ...fresh(), Config: { ...fresh().Config, Labels } }).success)
   const pool = new Pool<{ n: number }>((value) => String(value.n))
   const first = pool.share({ n: 0 })
   for (let n = 1; n <= 1000; n++) pool.share({ n })
