@@ -30,6 +30,17 @@ const modemOptions = (endpoint: Endpoint): Docker.DockerOptions & { agent: http.
   return { protocol: 'https', host, port, ...tls, agent: quiet(new https.Agent({ ...sockets, ...tls })) }
 }
 
+/** The same engine over a new connection for each call. */
+export const unpooled = (docker: Docker): Docker => {
+  const copy = <T extends object>(of: T, change: object): T =>
+    Object.assign(Object.create(Object.getPrototypeOf(of)), of, change)
+  // the published types do not know the agent, nor its options
+  const { agent } = docker.modem as unknown as { agent: http.Agent & { options: https.AgentOptions } }
+  const options = { ...agent.options, keepAlive: false }
+  const once = agent instanceof https.Agent ? new https.Agent(options) : new http.Agent(options)
+  return copy(docker, { modem: copy(docker.modem, { agent: quiet(once) }) })
+}
+
 const kinds: Record<number, FailureKind> = {
   400: 'invalid',
   403: 'denied',

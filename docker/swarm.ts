@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { bounded, type Docker } from './client.ts'
+import { bounded, type Docker, unpooled } from './client.ts'
 import { list, map, text } from './json.ts'
 import { ask } from './queries.ts'
 
@@ -13,13 +13,20 @@ import { ask } from './queries.ts'
 const Membership = z
   .object({
     Swarm: z
-      .object({ NodeID: text, LocalNodeState: text, ControlAvailable: z.boolean().default(false) })
+      .object({
+        NodeID: text,
+        NodeAddr: text,
+        LocalNodeState: text,
+        ControlAvailable: z.boolean().default(false),
+      })
       .nullish(),
   })
   .transform(({ Swarm }) =>
     Swarm?.NodeID
       ? {
           node: Swarm.NodeID,
+          /** What it advertises. */
+          address: Swarm.NodeAddr,
           /** Whether this engine can be asked about the swarm. */
           manager: Swarm.ControlAvailable,
           /** Whether it has not found its place in the swarm yet; it may turn out a manager. */
@@ -82,9 +89,8 @@ const Service = z
       }),
       Mode: z.object({
         Replicated: z.object({ Replicas: z.number().nullish() }).nullish(),
-        Global: z.unknown(),
+        Global: z.unknown().optional(),
         ReplicatedJob: z.object({ TotalCompletions: z.number().nullish() }).nullish(),
-        GlobalJob: z.unknown(),
       }),
     }),
     Endpoint: z.object({ Ports: list(Port) }).nullish(),
@@ -149,9 +155,16 @@ const Named = z
   .transform((raw) => ({ id: raw.ID, name: raw.Spec.Name }))
 export type SwarmNamed = z.output<typeof Named>
 
-/** Whether this engine is in a swarm; undefined where it is not. */
-export const swarmMembership = (docker: Docker) =>
-  ask('ask the Docker Engine about its swarm', Membership, (signal) => bounded(docker.info, docker, signal))
+/**
+ * Whether this engine is in a swarm; undefined where it is not. An engine that shuts down goes on answering for seconds
+ * on the connections that it has, and then says that it is in none. It takes no new ones: so this is asked over one.
+ */
+export const swarmMembership = async (docker: Docker) => {
+  const anew = unpooled(docker)
+  return ask('ask the Docker Engine about its swarm', Membership, (signal) =>
+    bounded(anew.info, anew, signal),
+  )
+}
 
 /** These five are for managers: others refuse (`unavailable`). */
 export const listSwarmNodes = (docker: Docker) =>

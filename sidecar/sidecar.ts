@@ -224,11 +224,13 @@ export class Sidecar {
   #desired(state: HostState, run: Run): Desired {
     const { snapshot } = state
     if (!snapshot.engine) return undefined
-    const { addresses, source } = chooseAddresses(this.#options.addresses, snapshot.engine.swarmAddress)
+    const { engine, swarm, missing } = snapshot
+    const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
+    const { addresses, source } = chooseAddresses(this.#options.addresses, advertised)
     if (addresses.join() !== this.#addresses)
       this.#options.log.info({ addresses, source }, 'addresses of this host')
     this.#addresses = addresses.join()
-    const host = hostRecord(run, snapshot.engine, addresses, snapshot.swarm)
+    const host = hostRecord(run, engine, addresses, swarm)
     const asked = [...snapshot.containers.values()].flatMap((container) => {
       const ask = portalToAsk(container, host.address)
       return ask ? [ask] : []

@@ -154,7 +154,7 @@ export class HostState {
       this.#lister(
         'swarm',
         () => this.#swarm.wait,
-        (woken) => this.#lookAtSwarm(woken),
+        (woken) => this.#swarm.look(woken),
       ),
     ])
   }
@@ -184,14 +184,6 @@ export class HostState {
         await pause(backoff(attempt, 100, 2000), this.#signal)
       }
     }
-  }
-
-  async #lookAtSwarm(full: boolean): Promise<boolean> {
-    const node = this.#swarm.now?.node
-    const changed = await this.#swarm.look(full)
-    // the engine's own address is another one in a swarm
-    if (this.#swarm.now?.node !== node) this.#wakes.engine.wake()
-    return changed
   }
 
   /** A list only says what to inspect: it may be older than an inspection that ran meanwhile. */

@@ -7,6 +7,8 @@ import type { Log } from '../process/log.ts'
 export interface Swarm {
   /** Of this host. */
   readonly node: string
+  /** What this host's engine advertises. */
+  readonly address: string
   readonly manager: boolean
   readonly nodes: readonly docker.SwarmNode[]
   readonly services: readonly docker.SwarmService[]
@@ -80,26 +82,25 @@ export class SwarmState {
   async #askAll(): Promise<Swarm | undefined> {
     const member = await docker.swarmMembership(this.#docker)
     if (!member) return undefined
-    const { node, manager, pending } = member
-    if (!manager) {
-      const known = this.#now?.node === node ? this.#now : undefined
+    const { pending, ...own } = member
+    if (!own.manager) {
+      const known = this.#now?.node === own.node ? this.#now : undefined
       if (pending && known) return known
-      return { node, manager, nodes: [], services: [], tasks: [], secrets: [], configs: [] }
+      return { ...own, nodes: [], services: [], tasks: [], secrets: [], configs: [] }
     }
     const [secrets, configs] = await Promise.all([
       docker.listSwarmSecrets(this.#docker),
       docker.listSwarmConfigs(this.#docker),
     ])
-    return this.#lookAtTasks({ node, manager, secrets, configs })
+    return this.#lookAtTasks({ ...own, secrets, configs })
   }
 
-  async #lookAtTasks(rest: Pick<Swarm, 'node' | 'manager' | 'secrets' | 'configs'>): Promise<Swarm> {
-    const { node, manager, secrets, configs } = rest
+  async #lookAtTasks(rest: Omit<Swarm, 'nodes' | 'services' | 'tasks'>): Promise<Swarm> {
     const [nodes, services, tasks] = await Promise.all([
       docker.listSwarmNodes(this.#docker),
       docker.listSwarmServices(this.#docker),
       docker.listSwarmTasks(this.#docker),
     ])
-    return { node, manager, nodes, services, tasks, secrets, configs }
+    return { ...rest, nodes, services, tasks }
   }
 }
