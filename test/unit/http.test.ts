@@ -240,35 +240,37 @@ t.test(
   'whoever joins a shared watch, wherever, hears what comes after that, once and in order',
   async (t) => {
     const joins = fc.array(fc.record({ at: fc.nat(30), back: fc.nat(30) }), { maxLength: 8 })
-    await fc.assert(
-      fc.asyncProperty(joins, async (plan) => {
-        const store = new MemoryStore() // at revision 1
-        const shared = new SharedWatch(store)
-        const end = new AbortController()
-        const heard: { from: number; revisions: number[] }[] = []
-        const running: Promise<void>[] = []
-        const join = (from: number) => {
-          const one = { from, revisions: [] as number[] }
-          heard.push(one)
-          const read = async () => {
-            for await (const events of shared.watch('services/', String(from), end.signal))
-              one.revisions.push(...events.map((event) => Number(revisionOf(event))))
+    await t.resolves(
+      fc.assert(
+        fc.asyncProperty(joins, async (plan) => {
+          const store = new MemoryStore() // at revision 1
+          const shared = new SharedWatch(store)
+          const end = new AbortController()
+          const heard: { from: number; revisions: number[] }[] = []
+          const running: Promise<void>[] = []
+          const join = (from: number) => {
+            const one = { from, revisions: [] as number[] }
+            heard.push(one)
+            const read = async () => {
+              for await (const events of shared.watch('services/', String(from), end.signal))
+                one.revisions.push(...events.map((event) => Number(revisionOf(event))))
+            }
+            running.push(read())
           }
-          running.push(read())
-        }
-        for (let revision = 1; revision <= 30; revision++) {
-          for (const { at, back } of plan) if (at === revision) join(Math.max(1, revision - back))
-          await store.apply([put(service('web', 'h1', { n: String(revision) }))])
-        }
-        const whole = () => heard.every(({ revisions }) => revisions.at(-1) === 31) || undefined
-        await until(whole, { ms: 2000, every: 1 })
-        end.abort()
-        await Promise.all(running)
-        const wanted = (from: number) => Array.from({ length: 31 - from }, (_, index) => from + 1 + index)
-        const right = heard.every(({ from, revisions }) => String(revisions) === String(wanted(from)))
-        return right && shared.open === 0
-      }),
-      { numRuns: 50 },
+          for (let revision = 1; revision <= 30; revision++) {
+            for (const { at, back } of plan) if (at === revision) join(Math.max(1, revision - back))
+            await store.apply([put(service('web', 'h1', { n: String(revision) }))])
+          }
+          const whole = () => heard.every(({ revisions }) => revisions.at(-1) === 31) || undefined
+          await until(whole, { ms: 2000, every: 1 })
+          end.abort()
+          await Promise.all(running)
+          const wanted = (from: number) => Array.from({ length: 31 - from }, (_, index) => from + 1 + index)
+          const right = heard.every(({ from, revisions }) => String(revisions) === String(wanted(from)))
+          return right && shared.open === 0
+        }),
+        { numRuns: 50 },
+      ),
     )
   },
 )
