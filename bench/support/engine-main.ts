@@ -1,9 +1,10 @@
-import { type Counts, type Published, SyntheticEngine } from './synthetic-engine.ts'
+import { type Counts, type Happened, type Published, SyntheticEngine } from './synthetic-engine.ts'
 
 /** A process with synthetic engines, one for each socket that it is started with; its parent commands them. */
 export type Command =
   | { readonly do: 'fill' | 'run'; readonly count: number }
-  | { readonly do: 'killAll' | 'removeAll' | 'counts' }
+  | { readonly do: 'churn'; readonly seconds: number; readonly every: number }
+  | { readonly do: 'counts' }
 export interface Request {
   readonly number: number
   readonly engine: number
@@ -11,7 +12,7 @@ export interface Request {
 }
 export interface Answer {
   readonly number: number
-  readonly result: Published | Counts | null
+  readonly result: Published | Counts | readonly Happened[] | null
 }
 
 const engines = process.argv.slice(2).map((socket) => ({ socket, engine: new SyntheticEngine() }))
@@ -24,10 +25,8 @@ const obey = async (engine: SyntheticEngine, command: Command): Promise<Answer['
       return null
     case 'run':
       return engine.run(command.count)
-    case 'killAll':
-      return engine.killAll()
-    case 'removeAll':
-      return engine.removeAll()
+    case 'churn':
+      return engine.churn(command.seconds, command.every)
     case 'counts':
       return engine.counts()
   }

@@ -4,21 +4,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Teardown } from '../../test/support/etcd.ts'
 import type { Answer, Command, Request } from './engine-main.ts'
-import type { Counts, Published } from './synthetic-engine.ts'
+import type { Counts, Happened, Published } from './synthetic-engine.ts'
 
 /** Synthetic engines in a process of their own, so that their work is not counted as anybody else's. */
 export class EngineProcess {
   #sockets: readonly string[]
   #child: ChildProcess
   #number = 0
-  #waiting = new Map<number, (answer: Answer) => void>()
+  #waiting = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>()
 
   private constructor(child: ChildProcess, sockets: readonly string[]) {
     this.#child = child
     this.#sockets = sockets
     child.on('message', (answer: Answer) => {
-      this.#waiting.get(answer.number)?.(answer)
+      this.#waiting.get(answer.number)?.resolve(answer)
       this.#waiting.delete(answer.number)
+    })
+    child.on('exit', (code) => {
+      for (const { reject } of this.#waiting.values())
+        reject(new Error(`the synthetic engine ended with status ${code}`))
     })
   }
 
@@ -41,8 +45,8 @@ export class EngineProcess {
     await this.#ask(engine, { do: 'fill', count })
   }
   run = (count: number, engine = 0) => this.#ask(engine, { do: 'run', count }) as Promise<Published>
-  killAll = (engine = 0) => this.#ask(engine, { do: 'killAll' }) as Promise<Published>
-  removeAll = (engine = 0) => this.#ask(engine, { do: 'removeAll' }) as Promise<Published>
+  churn = (seconds: number, every: number, engine = 0) =>
+    this.#ask(engine, { do: 'churn', seconds, every }) as Promise<readonly Happened[]>
   /** What was counted since the last time. */
   counts = (engine = 0) => this.#ask(engine, { do: 'counts' }) as Promise<Counts>
 
@@ -55,9 +59,7 @@ export class EngineProcess {
 
   #answer(number: number): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-    const ended = (code: number | null) => reject(new Error(`the synthetic engine ended with status ${code}`))
-    this.#child.once('exit', ended)
-    this.#waiting.set(number, resolve)
-    return promise.finally(() => this.#child.off('exit', ended))
+    this.#waiting.set(number, { resolve, reject })
+    return promise
   }
 }

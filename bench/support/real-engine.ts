@@ -2,13 +2,7 @@ import { Agent, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { EngineHost } from '../../test/support/engine-host.ts'
 import type { Teardown } from '../../test/support/etcd.ts'
-
-/** An event's time in ms since 1970, to the microsecond. */
-export interface Happened {
-  readonly container: string
-  readonly action: 'start' | 'die'
-  readonly at: number
-}
+import type { Happened } from './synthetic-engine.ts'
 
 const image = 'web:1'
 const loop = 'CMD ["/bin/sh","-c","trap exit TERM; while :; do /bin/sleep 900 & wait; done"]'

@@ -134,7 +134,11 @@ export const whenSynced = async (
 }
 
 /** Resolves with the time at which as many instances were there as are due; undefined after `ms`. */
-export const whenCount = async (registry: Registry, due: number, ms: number): Promise<number | undefined> =>
+export const whenCount = async (
+  registry: Pick<Registry, 'count'>,
+  due: number,
+  ms: number,
+): Promise<number | undefined> =>
   until(async () => ((await registry.count()) === due ? now() : undefined), { ms, every: 5 })
 
 /** "<service>/<host>:<container>:<port>", of ours and of the peer. */

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { humanDuration } from '../../docker/durations.ts'
+import { now } from './clock.ts'
 import recorded from './recorded.json' with { type: 'json' }
 
 /** What is counted of what was asked, for those who measure. */
@@ -20,6 +21,13 @@ export interface Published {
   readonly names: readonly string[]
   readonly from: number
   readonly to: number
+}
+
+/** An event's time in ms since 1970. */
+export interface Happened {
+  readonly container: string
+  readonly action: 'start' | 'die'
+  readonly at: number
 }
 
 type State = 'running' | 'created' | 'exited'
@@ -82,42 +90,55 @@ export class SyntheticEngine {
     for (let made = 0; made < count; made++) {
       const container = this.#make('created')
       names.push(container.name)
-      await this.#publish(container, 'create')
-      await this.#publish(container, 'connect')
-      await this.#publish(container, 'mount')
-      container.state = 'running' // it is so before the event says it
-      container.since = container.started = Date.now()
-      await this.#publish(container, 'start')
+      await this.#begin(container)
       if (made % 10 === 9) await turn() // the API serves meanwhile
     }
     return { names, from, to: now() }
   }
 
-  /** `docker kill` of all that run. */
-  async killAll(): Promise<Published> {
-    const from = now()
-    const running = [...this.#containers.values()].filter(({ state }) => state === 'running')
-    for (const [index, container] of running.entries()) {
-      await this.#publish(container, 'kill')
-      container.state = 'exited'
-      container.since = Date.now()
-      await this.#publish(container, 'die')
-      await this.#publish(container, 'disconnect')
-      await this.#publish(container, 'unmount')
-      if (index % 10 === 9) await turn()
-    }
-    return { names: running.map(({ name }) => name), from, to: now() }
-  }
-
-  /** `docker rm` of all that have ended. */
-  async removeAll(): Promise<Published> {
-    const from = now()
-    const ended = [...this.#containers.values()].filter(({ state }) => state !== 'running')
-    for (const container of ended) {
+  /**
+   * `docker run --rm` of one container after another for that many seconds: each begins `every` seconds after the one
+   * before, and is killed after half of that.
+   */
+  async churn(seconds: number, every: number): Promise<Happened[]> {
+    const happened: Happened[] = []
+    const half = every * 500
+    const end = now() + seconds * 1000
+    await sleep(Math.random() * half) // not all engines at once
+    while (now() < end) {
+      const container = this.#make('created')
+      happened.push({ container: container.name, action: 'start', at: await this.#begin(container) })
+      await sleep(half)
+      happened.push({ container: container.name, action: 'die', at: await this.#end(container) })
       this.#containers.delete(container.id)
       await this.#publish(container, 'destroy')
+      await sleep(half)
     }
-    return { names: ended.map(({ name }) => name), from, to: now() }
+    return happened
+  }
+
+  /** Resolves with the time of its start event. */
+  async #begin(container: Container): Promise<number> {
+    await this.#publish(container, 'create')
+    await this.#publish(container, 'connect')
+    await this.#publish(container, 'mount')
+    container.state = 'running' // it is so before the event says it
+    container.since = container.started = Date.now()
+    const at = now()
+    await this.#publish(container, 'start')
+    return at
+  }
+
+  /** Resolves with the time of its die event. */
+  async #end(container: Container): Promise<number> {
+    await this.#publish(container, 'kill')
+    container.state = 'exited'
+    container.since = Date.now()
+    const at = now()
+    await this.#publish(container, 'die')
+    await this.#publish(container, 'disconnect')
+    await this.#publish(container, 'unmount')
+    return at
   }
 
   /** What was counted since the last time. */
@@ -283,7 +304,6 @@ const parseFilters = (text: string | null): { event?: string[]; type?: string[] 
   )
 }
 
-const now = (): number => performance.timeOrigin + performance.now()
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 const volumeName = (index: number): string =>
   `shop_data-${String(Math.floor(index / containersPerVolume)).padStart(4, '0')}`
