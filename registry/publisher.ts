@@ -199,10 +199,10 @@ export class Publisher {
   async #read(desired: Desired): Promise<readonly Entry[]> {
     const { sweepEvery = 3_600_000 } = this.#options
     const due = this.#due
+    if (due === 'nothing') return []
     this.#due = 'nothing'
     const suspects = this.#repairs.take()
     try {
-      if (due === 'nothing') return []
       if (due === 'suspects') return await this.#standing.readKeys(suspects, desired)
       if (due === 'sweep') this.#sweepAt = performance.now() + sweepEvery * (0.8 + 0.4 * Math.random())
       return await this.#standing.read(desired, due)

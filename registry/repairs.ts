@@ -1,7 +1,8 @@
-import { backoff } from '../process/backoff.ts'
 import type { Log } from '../process/log.ts'
 
-/** ms without a repair after which the next one is done at once again, and told. */
+/** So many repairs are done at once, and from then on one in so many ms. */
+const allowance = { burst: 10, every: 2000 }
+/** ms without a repair after which the next one is told again. */
 const quiet = 60_000
 /** From so many suspects on, reading the whole range is cheaper: a lease has ended, most likely. */
 const many = 1000
@@ -12,9 +13,9 @@ interface RepairsOptions {
 }
 
 /**
- * What another hand did to records of ours, and how soon it is put right: at once, but the more often it happens the
- * later. Two writers who fight over a key would else write as fast as the store can. Calls `look` when it is time to
- * read what `take` then returns.
+ * What another hand did to records of ours, and how soon it is put right: at once, unless it goes on and on. Two writers
+ * who fight over a key would else write as fast as the store can. Calls `look` when it is time to read what `take` then
+ * returns.
  */
 export class Repairs {
   readonly #look: (depth: 'suspects' | 'resync') => void
@@ -23,7 +24,8 @@ export class Repairs {
   /** Found changed, not yet put right. */
   readonly #found = new Set<string>()
   #timer: NodeJS.Timeout | undefined
-  #repeated = 0
+  /** Repairs that count against the allowance at the time of the last one. */
+  #spent = 0
   #last = Number.NEGATIVE_INFINITY
 
   constructor(look: (depth: 'suspects' | 'resync') => void, options: RepairsOptions) {
@@ -40,7 +42,7 @@ export class Repairs {
   suspect(keys: readonly string[]): void {
     this.doubt(keys)
     if (this.#timer !== undefined) return
-    const wait = this.#last + this.#pause() - performance.now()
+    const wait = (this.#charged() + 1 - allowance.burst) * allowance.every
     const due = () => {
       this.#timer = undefined
       if (this.#suspects.size > 0) this.#look(this.#suspects.size > many ? 'resync' : 'suspects')
@@ -68,10 +70,10 @@ export class Repairs {
     if (keys.length === 0) return
     this.#options.hooks?.conflicted?.(keys)
     const now = performance.now()
-    const first = now - this.#last > quiet
-    this.#repeated = first ? 0 : this.#repeated + 1
+    const told = now - this.#last < quiet
+    this.#spent = this.#charged() + 1
     this.#last = now
-    if (!first) return
+    if (told) return
     const shown = keys.slice(0, 3)
     this.#options.log?.warn({ keys: shown, count: keys.length }, 'put right what another hand had changed')
   }
@@ -86,7 +88,7 @@ export class Repairs {
     clearTimeout(this.#timer)
   }
 
-  #pause(): number {
-    return performance.now() - this.#last > quiet ? 0 : backoff(this.#repeated, 100, 30_000)
+  #charged(): number {
+    return Math.max(0, this.#spent - (performance.now() - this.#last) / allowance.every)
   }
 }

@@ -15,6 +15,7 @@ import {
   type Snapshot,
   type Store,
 } from '../store.ts'
+import { isRefusal } from './etcd/failures.ts'
 import { Fence } from './etcd/fence.ts'
 import { EtcdLease } from './etcd/lease.ts'
 import { Members } from './etcd/members.ts'
@@ -83,7 +84,7 @@ class EtcdStore implements Store {
         this.#fence?.adopt(fence.revision, standing)
       }
     } catch (error) {
-      if (isFailure(error, 'unavailable') && sent > 0) this.#fence?.distrust()
+      if (isFailure(error, 'unavailable') && sent > 0 && !isRefusal(error.cause)) this.#fence?.distrust()
       throw error
     } finally {
       if (sent > 1) this.#fence?.distrust()

@@ -216,11 +216,7 @@ t.test('etcd without space', async (t) => {
   await etcd.ctl('alarm', 'disarm')
   await agrees(t, of, 5000, 'what happened meanwhile is written')
   const told = lines(sidecar).filter(({ reason = '' }) => reason.includes('space quota'))
-  t.strictSame(
-    told.map(({ msg }) => msg),
-    ['cannot publish: trying on'],
-    'it was told once',
-  )
+  t.equal(told.filter(({ msg }) => msg === 'cannot publish: trying on').length, 1, 'it was told once')
 })
 
 t.test("another hand's changes are put right, and told once", async (t) => {

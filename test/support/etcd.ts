@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import https from 'node:https'
@@ -8,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { until } from '../../process/backoff.ts'
+import type { Party } from './certificates.ts'
 import { stopProcess } from './signals.ts'
 
 /** What a test must offer: tap's t does. */
@@ -21,6 +23,8 @@ export interface EtcdOptions {
   members?: number
   /** TLS for clients, with a certificate that etcd signs itself: `ca` then is its file. */
   tls?: boolean
+  /** Mutual TLS for clients: what etcd shows, and what this test and its etcdctl show. */
+  parties?: { server: Party; client: Party }
   /** More arguments for etcd, such as --auto-compaction-retention. */
   args?: string[]
   /** Puts the data on a disk of its own (in memory) of so many MiB, which can be filled: `folder`. Needs root. */
@@ -29,7 +33,8 @@ export interface EtcdOptions {
 
 /** A real etcd cluster that answers; it ends with the test. */
 export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise<EtcdCluster> => {
-  const { listen = '127.0.0.1', members: count = 1, tls = false, args = [], disk } = options
+  const { listen = '127.0.0.1', members: count = 1, args = [], disk, parties } = options
+  const tls = options.tls === true || parties !== undefined
   const dir = await mkdtemp(join(tmpdir(), 'etcd-'))
   const run = promisify(execFile)
   if (disk !== undefined) await run('mount', ['-t', 'tmpfs', '-o', `size=${disk}m`, 'tmpfs', dir])
@@ -40,14 +45,16 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
   const members = names.map((name, index) => {
     const client = `${tls ? 'https' : 'http'}://${at(index)}`
     const peer = `http://${at(count + index)}`
-    return new EtcdMember(at(index), client, join(dir, name), [
+    return new EtcdMember(at(index), client, join(dir, name), parties?.client, [
       ...['--name', name, '--data-dir', join(dir, name), '--log-level', 'error', '--logger', 'zap'],
       ...['--listen-client-urls', client, '--advertise-client-urls', client],
       ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', cluster],
       // Elections, and so starts, in a fraction of the usual time.
       ...(count > 1 ? ['--heartbeat-interval', '50', '--election-timeout', '500'] : []),
       ...(count > 1 ? [] : ['--heartbeat-interval', '20', '--election-timeout', '200']),
-      ...(tls ? ['--auto-tls'] : []),
+      ...(parties ? ['--client-cert-auth', '--trusted-ca-file', parties.server.ca] : []),
+      ...(parties ? ['--cert-file', parties.server.cert, '--key-file', parties.server.key] : []),
+      ...(tls && !parties ? ['--auto-tls'] : []),
       ...args,
     ])
   })
@@ -57,7 +64,8 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
     await rm(dir, { recursive: true, force: true })
   })
   await Promise.all(members.map((member) => member.start()))
-  return new EtcdCluster(members, { tls, ca: join(dir, 'm0', 'fixtures', 'client', 'cert.pem'), folder: dir })
+  const ca = parties?.client.ca ?? join(dir, 'm0', 'fixtures', 'client', 'cert.pem')
+  return new EtcdCluster(members, { tls, ca, client: parties?.client, folder: dir })
 }
 
 export class EtcdCluster {
@@ -68,11 +76,14 @@ export class EtcdCluster {
   readonly ca: string
   /** Where the members have their data. */
   readonly folder: string
+  readonly #client: Party | undefined
 
   constructor(
     members: readonly EtcdMember[],
-    { tls, ca, folder }: { tls: boolean; ca: string; folder: string },
+    options: { tls: boolean; ca: string; client: Party | undefined; folder: string },
   ) {
+    const { tls, ca, client, folder } = options
+    this.#client = client
     this.members = members
     this.ca = ca
     this.folder = folder
@@ -104,7 +115,9 @@ export class EtcdCluster {
     const running = this.members.filter((member) => member.runs)
     const asked = running.length > 0 ? running : this.members
     const endpoints = asked.map(({ url }) => url).join(',')
-    return ['--endpoints', endpoints, ...(endpoints.startsWith('https') ? ['--cacert', this.ca] : [])]
+    const mine = this.#client ? ['--cert', this.#client.cert, '--key', this.#client.key] : []
+    const trust = endpoints.startsWith('https') ? ['--cacert', this.ca] : []
+    return ['--endpoints', endpoints, ...trust, ...mine]
   }
 
   /** Drops the history before now: watches that resume from there fail. */
@@ -134,11 +147,13 @@ export class EtcdMember {
   readonly address: string
   readonly url: string
   readonly #data: string
+  readonly #client: Party | undefined
   readonly #args: string[]
   #process: ChildProcess | undefined
   #paused = false
 
-  constructor(address: string, url: string, data: string, args: string[]) {
+  constructor(address: string, url: string, data: string, client: Party | undefined, args: string[]) {
+    this.#client = client
     this.address = address
     this.url = url
     this.#data = data
@@ -163,7 +178,7 @@ export class EtcdMember {
       throw new Error(`etcd ended with status ${code}: ${this.#args.join(' ')}`)
     })
     ended.catch(() => {})
-    const healthy = async () => ((await isHealthy(this.url)) ? true : undefined)
+    const healthy = async () => ((await isHealthy(this.url, this.#client)) ? true : undefined)
     if (!(await Promise.race([until(healthy, { ms: 20_000, every: 20 }), ended])))
       throw new Error(`etcd at ${this.address} does not answer`)
   }
@@ -197,10 +212,12 @@ export class EtcdMember {
   }
 }
 
-const isHealthy = (url: string): Promise<boolean> =>
+const isHealthy = (url: string, client: Party | undefined): Promise<boolean> =>
   new Promise((resolve) => {
     const get = url.startsWith('https') ? https.get : http.get
-    const request = get(`${url}/health`, { rejectUnauthorized: false, timeout: 1000 }, (response) => {
+    const mine = client && { cert: readFileSync(client.cert), key: readFileSync(client.key) }
+    const options = { rejectUnauthorized: false, timeout: 1000, ...mine }
+    const request = get(`${url}/health`, options, (response) => {
       response.setEncoding('utf8').on('data', (text: string) => resolve(text.includes('"true"')))
       response.on('close', () => resolve(false))
     })

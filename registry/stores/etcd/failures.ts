@@ -30,6 +30,9 @@ export const isCompacted = (error: unknown): boolean =>
 /** No answer came in time. */
 export const isTimeout = (error: unknown): boolean => is(error, GRPCDeadlineExceededError)
 
+/** etcd has no space: it will take writes again, but surely has not done this one. */
+export const isRefusal = (error: unknown): boolean => /database space exceeded/.test(message(error))
+
 /**
  * Another try, or another member, may succeed. Such an error never tells whether a write was done: etcd goes on with
  * a request whose client has stopped waiting.
@@ -67,7 +70,7 @@ export const toFailure = (error: unknown, where: string, user?: string): Failure
     return fail('denied', `${etcd} has no users enabled: leave out user and password`)
   if (is(error, EtcdAuthenticationFailedError, EtcdInvalidAuthTokenError, GRPCUnauthenticatedError))
     return fail('denied', `${etcd} does not accept the user or its password`)
-  if (/database space exceeded/.test(text))
+  if (isRefusal(error))
     return fail(
       'unavailable',
       `${etcd} has used up its space quota: compact and defragment it, then disarm the alarm`,
