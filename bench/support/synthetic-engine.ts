@@ -78,6 +78,18 @@ export class SyntheticEngine {
     await once(this.#server, 'listening')
   }
 
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  /** How many follow the events. */
+  get subscribers(): number {
+    return this.#subscribers.size
+  }
+
   /** Containers that ran before anybody asked: no events. */
   fill(count: number): void {
     for (let made = 0; made < count; made++) this.#make('running')
