@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Docker } from '../docker/client.ts'
 import { hintsOf } from '../docker/hints.ts'
+import type { EngineInfo } from '../docker/inspect.ts'
 import { type WatchState, watchEngine } from '../docker/watch.ts'
 import { pause } from '../process/backoff.ts'
 import { Failure } from '../process/failure.ts'
@@ -9,7 +11,7 @@ import { Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
 import { timed } from '../registry/timed-store.ts'
 import { probePortal } from '../vsm/probe.ts'
-import { chooseAddresses } from './addresses.ts'
+import { chooseAddresses, type HostAddresses } from './addresses.ts'
 import { leave, withdraw } from './claim.ts'
 import { hostRecord, type Run } from './host.ts'
 import { Journal } from './journal.ts'
@@ -65,7 +67,7 @@ export class Sidecar {
   #reconciler: Reconciler | undefined
   readonly #journal: Journal | undefined
   #host: string | undefined
-  #addresses = ''
+  #addresses: { engine: EngineInfo; advertised: string; chosen: HostAddresses } | undefined
   /** When the oldest change came that has not been handed over yet. */
   #since: number | undefined
   #register: ReturnType<typeof createRegistrations>
@@ -226,10 +228,7 @@ export class Sidecar {
     if (!snapshot.engine) return undefined
     const { engine, swarm, missing } = snapshot
     const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
-    const { addresses, source } = chooseAddresses(this.#options.addresses, advertised)
-    if (addresses.join() !== this.#addresses)
-      this.#options.log.info({ addresses, source }, 'addresses of this host')
-    this.#addresses = addresses.join()
+    const addresses = this.#addressesOf(engine, advertised)
     const host = hostRecord(run, engine, addresses, swarm)
     const asked = [...snapshot.containers.values()].flatMap((container) => {
       const ask = portalToAsk(container, host.address)
@@ -240,6 +239,16 @@ export class Sidecar {
     const since = this.#since
     this.#since = undefined
     return { ...this.#last, host, since, spares: unseenKeys(new Set(snapshot.missing)) }
+  }
+
+  /** Looked for anew with the engine's own data, at every resync: a host has an interface for each of its containers. */
+  #addressesOf(engine: EngineInfo, advertised: string): readonly string[] {
+    const last = this.#addresses
+    if (last?.engine === engine && last.advertised === advertised) return last.chosen.addresses
+    const chosen = chooseAddresses(this.#options.addresses, advertised)
+    if (!isDeepStrictEqual(chosen, last?.chosen)) this.#options.log.info(chosen, 'addresses of this host')
+    this.#addresses = { engine, advertised, chosen }
+    return chosen.addresses
   }
 
   async #probe(portal: string, signal: AbortSignal) {
