@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -86,7 +86,8 @@ export class EngineHost {
 
   /** Whether dockerd is there at all, stopped or not. */
   async runs(): Promise<boolean> {
-    return (await this.tryExec('sh', '-c', `test -e /proc/$(cat ${this.folder}/docker.pid)`)).code === 0
+    const pid = await this.#daemon().catch(() => undefined) // it takes the file away when it ends
+    return pid !== undefined && (await this.tryExec('test', '-e', `/proc/${pid}`)).code === 0
   }
 
   /** Stops dockerd (SIGSTOP), and returns when all of its threads have stopped. */
@@ -100,6 +101,8 @@ export class EngineHost {
   }
 
   async resume(): Promise<void> {
+    // nsenter, which has started it, stops along with it, and would not see its end
+    process.kill(Number(await readFile(join(this.folder, 'outer.pid'), 'utf8')), 'SIGCONT')
     await this.exec('kill', '-CONT', await this.#daemon())
   }
 
@@ -162,6 +165,14 @@ export class EngineHost {
   readonly docker = async (...args: string[]): Promise<string> => {
     const env = { ...process.env, DOCKER_HOST: this.endpoint }
     return (await run('docker', args, { env, maxBuffer })).stdout
+  }
+
+  /** docker as a process that goes on, such as `events`: its output is read from `stdout`. */
+  dockerProcess(...args: string[]): ChildProcess {
+    const env = { ...process.env, DOCKER_HOST: this.endpoint }
+    // setpriv: it must not outlive a test process that is killed
+    const command = ['--pdeathsig', 'KILL', 'docker', ...args]
+    return spawn('setpriv', command, { env, stdio: ['ignore', 'pipe', 'ignore'] })
   }
 
   /** How a docker command ended, where failing is of interest. */

@@ -15,7 +15,7 @@
 #              ENGINE_NET     lan (the default), or host: this machine's network, for builds; containers of it have that or none
 #              OPENEBS_CACHE  where the programs are kept (.cache in the repository)
 # FOLDER: docker.sock, daemon.json (edit it before start), data, run and etc (/run and /etc/docker of the host), dockerd.log,
-#         addr (its address), holder.pid (its process 1; /proc/<that>/root/<path> is a file of the host). The host is called
+#         addr (its address), outer.pid (what waits for dockerd out here), holder.pid (its process 1; /proc/<that>/root/<path> is a file of the host). The host is called
 #         like the folder. Keep its path short: a socket's is cut at 107 bytes.
 # Needs root, mmdebstrap, iproute2, procps and a docker client.
 #
@@ -124,11 +124,21 @@ become_holder() {
   exec tini -s -- sleep infinity
 }
 
+# In cgroup v1 a paused container does not even die.
+thaw_containers() {
+  local container state
+  for container in "$folder"/data/containers/*; do
+    state=/sys/fs/cgroup/freezer/docker/${container##*/}/freezer.state
+    [ ! -e "$state" ] || echo THAWED >"$state"
+  done
+}
+
 end_host() {
   local pid
   pid=$(holder)
   if lives; then
     kill -KILL "$pid"
+    thaw_containers
     until_true 30 is_gone "$pid" || fail "process $pid, which holds $folder, does not end"
   fi
   rm -rf "$folder"/{docker.pid,docker.sock,holder.pid,exec}
@@ -234,6 +244,7 @@ start_dockerd() {
     --config-file="$folder/daemon.json" --data-root="$folder/data" --exec-root="$folder/exec" \
     --pidfile="$folder/docker.pid" -H "unix://$folder/docker.sock" "$@" >>"$folder/dockerd.log" 2>&1 </dev/null &
   outer=$!
+  echo "$outer" >"$folder/outer.pid"
   answers_or_ended() { answers || is_gone "$outer"; }
   until_true 180 answers_or_ended || { kill "$outer"; fail "dockerd does not answer: see $folder/dockerd.log"; }
   answers || fail "dockerd ended: $(tail -n 5 "$folder/dockerd.log")"

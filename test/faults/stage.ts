@@ -1,0 +1,154 @@
+import type { Test } from 'tap'
+import { pause, until } from '../../process/backoff.ts'
+import { EngineHost } from '../support/engine-host.ts'
+import { type EtcdCluster, type EtcdOptions, startEtcd, type Teardown } from '../support/etcd.ts'
+import { journalFaults } from '../support/journal.ts'
+import { Monitor } from '../support/monitor.ts'
+import { startProxy, type TcpProxy } from '../support/proxy.ts'
+import { Random } from '../support/random.ts'
+import { SidecarProcess } from '../support/sidecar-process.ts'
+import { differences } from '../support/truth.ts'
+import { Load } from './load.ts'
+
+export interface StageOptions {
+  readonly etcd?: EtcdOptions
+  /** A proxy before each member of etcd; the sidecar then knows those alone. */
+  readonly proxied?: boolean
+  /** More settings of the sidecar. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+const host = 'h1'
+const address = '198.51.100.7'
+
+/** A host with its engine, its sidecar and an etcd: all of them real. They live through all faults of a file. */
+export class Stage {
+  readonly engine: EngineHost
+  readonly etcd: EtcdCluster
+  readonly proxies: readonly TcpProxy[]
+  readonly settings: Record<string, string>
+  sidecar: SidecarProcess
+  /** Of the fault and the seed of now. */
+  random = new Random(0)
+  load: Load
+  monitor: Monitor | undefined
+  readonly #test: Teardown
+  #daemon = '{}'
+
+  private constructor(
+    t: Teardown,
+    parts: Pick<Stage, 'engine' | 'etcd' | 'proxies' | 'settings' | 'sidecar'>,
+  ) {
+    this.#test = t
+    this.engine = parts.engine
+    this.etcd = parts.etcd
+    this.proxies = parts.proxies
+    this.settings = parts.settings
+    this.sidecar = parts.sidecar
+    this.load = new Load(this.engine, this.random, 'first')
+  }
+
+  static async set(t: Teardown, options: StageOptions = {}): Promise<Stage> {
+    const engine = await EngineHost.prepare(t)
+    const [etcd] = await Promise.all([startEtcd(t, options.etcd), engine.start()])
+    const members = etcd.members.map((member) => member.address)
+    const proxies = options.proxied ? await Promise.all(members.map((member) => startProxy(t, member))) : []
+    const settings = {
+      OPENEBS_STORE: options.proxied ? `etcd://${proxies.map((proxy) => proxy.address).join()}` : etcd.uri,
+      DOCKER_HOST: engine.endpoint,
+      OPENEBS_HOST: host,
+      OPENEBS_ADDRESS: address,
+      OPENEBS_TTL: '15',
+      ...options.settings,
+    }
+    await Load.prepare(engine)
+    const sidecar = await SidecarProcess.start(t, settings)
+    return new Stage(t, { engine, etcd, proxies, settings, sidecar })
+  }
+
+  /** What the sidecar listens on: a successor that listens there too need not wait for its lease. */
+  get seat(): string {
+    return new URL(this.sidecar.url).host
+  }
+
+  /** Starts a sidecar, on the seat of the one before unless another is set. */
+  async startSidecar(settings: Readonly<Record<string, string>> = {}): Promise<void> {
+    const all = { ...this.settings, OPENEBS_LISTEN: this.seat, ...settings }
+    this.sidecar = await SidecarProcess.start(this.#test, all)
+  }
+
+  /** Has the engine run with these settings (daemon.json); restarts it where it does not. */
+  async daemon(settings: object): Promise<void> {
+    const wanted = JSON.stringify(settings)
+    if (wanted === this.#daemon) return
+    this.#daemon = wanted
+    await this.engine.halt('TERM')
+    await this.engine.start(settings)
+  }
+
+  /** Starts the engine that has ended, as it was. */
+  async startEngine(): Promise<void> {
+    await this.engine.start(JSON.parse(this.#daemon))
+  }
+
+  async watch(): Promise<void> {
+    this.monitor = await Monitor.start(this.#test, this.etcd, host)
+  }
+
+  readonly etcdctl = (...args: string[]): Promise<string> => this.etcd.ctl(...args)
+
+  /** What the registry and the host differ in. */
+  readonly differences = (): Promise<string[]> =>
+    differences({
+      docker: this.engine.docker,
+      etcdctl: this.etcdctl,
+      host,
+      address,
+      settings: this.settings,
+    })
+
+  /** What is wrong in the journal, in the light of what was killed. */
+  readonly journal = (): Promise<string[]> => journalFaults(this.etcdctl, host, this.load.killed)
+
+  /**
+   * Waits until the registry equals the host. It is late when a comparison that began after `ms` finds a difference: what
+   * counts is when it looked, not how long the programs take that it looks with.
+   */
+  async agrees(t: Test, ms: number, what: string): Promise<void> {
+    const from = performance.now()
+    for (;;) {
+      const began = performance.now() - from
+      const last = await this.differences().catch((error: unknown) => [String(error)])
+      if (last.length > 0 && began < ms) {
+        await pause(20)
+        continue
+      }
+      if (last.length > 0) t.comment(`the sidecar wrote:\n${this.sidecar.log.slice(-4000)}`)
+      t.strictSame(last, [], `${what}: the registry equals the host (looked at after ${seconds(began)})`)
+      return
+    }
+  }
+
+  /** Waits until the sidecar's /readyz names something like `what`; a sentence that says so. */
+  async misses(what: RegExp, ms = 10_000): Promise<string | undefined> {
+    const found = await until(
+      async () => (await this.sidecar.missing()).find((missing) => what.test(missing)),
+      {
+        ms,
+        every: 100,
+      },
+    )
+    return found && `/readyz: ${found}`
+  }
+
+  /** Whether a write into etcd fails, and how. */
+  async writeFails(...write: string[]): Promise<string | undefined> {
+    const put = write.length > 0 ? write : ['put', '/elsewhere', 'x']
+    return this.etcdctl('--command-timeout=1s', '--dial-timeout=1s', ...put).then(
+      () => undefined,
+      (error: Error) => error.message.trim().split('\n').at(-1)?.slice(-200),
+    )
+  }
+}
+
+export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
