@@ -205,7 +205,7 @@ const volumes = ({ records: all }: Facts): Finding[] => {
         wrong(
           volume,
           `${host} serves it, but there is no such volume`,
-          'docs/architecture.md, "Removal goes on"',
+          `delete targets/${host}/${volume} in the store, if ${host} has no container vsm-${volume}`,
         ),
       )
   if (findings.every(({ state }) => state !== 'wrong'))
