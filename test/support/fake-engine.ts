@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectDocker } from '../../docker/client.ts'
+import { humanDuration } from '../../docker/durations.ts'
 import type { Teardown } from './etcd.ts'
 
 /** ms between the headers of an event stream and its subscription: in between it hears nothing. */
@@ -14,6 +15,8 @@ interface FakeContainer {
   name: string
   running: boolean
   port: number
+  /** Nanoseconds since 1970. */
+  started: bigint
 }
 
 /**
@@ -77,7 +80,13 @@ export class FakeEngine {
 
   run(name: string): void {
     const Id = Buffer.from(name).toString('hex').padEnd(64, '0')
-    this.containers.set(Id, { Id, name, running: true, port: 20_000 + this.containers.size })
+    this.containers.set(Id, {
+      Id,
+      name,
+      running: true,
+      port: 20_000 + this.containers.size,
+      started: this.#nano,
+    })
     this.emit('container', 'start', Id)
   }
 
@@ -85,7 +94,7 @@ export class FakeEngine {
     for (const container of this.containers.values())
       if (container.name === name) {
         container.running = false
-        this.emit('container', 'die', container.Id)
+        this.emit('container', 'die', container.Id, { exitCode: '137' })
       }
   }
 
@@ -97,10 +106,11 @@ export class FakeEngine {
       }
   }
 
-  emit(Type: string, Action: string, ID: string): void {
+  emit(Type: string, Action: string, ID: string, more: Record<string, string> = {}): void {
     this.#nano += 1001n
     if (this.deaf) return
-    const line = `{"Type":"${Type}","Action":"${Action}","Actor":{"ID":"${ID}","Attributes":{"name":"ä"}},"timeNano":${this.#nano}}\n`
+    const attributes = JSON.stringify({ name: 'ä', ...more })
+    const line = `{"Type":"${Type}","Action":"${Action}","Actor":{"ID":"${ID}","Attributes":${attributes}},"timeNano":${this.#nano}}\n`
     this.#ring.push({ nano: this.#nano, action: Action, line })
     if (this.#ring.length > 256) this.#ring.shift()
     for (const stream of this.streams) this.#send(stream, Action, line)
@@ -178,7 +188,7 @@ export class FakeEngine {
 
 const volume = (Name: string) => ({ Name, Driver: 'local', Scope: 'local', Labels: null })
 
-const inspected = ({ Id, name, running, port }: FakeContainer) => ({
+const inspected = ({ Id, name, running, port, started }: FakeContainer) => ({
   Id,
   Name: `/${name}`,
   Created: '2026-01-01T00:00:00.000000001Z',
@@ -186,7 +196,7 @@ const inspected = ({ Id, name, running, port }: FakeContainer) => ({
     Status: running ? 'running' : 'exited',
     Running: running,
     ExitCode: running ? 0 : 137,
-    StartedAt: '',
+    StartedAt: `${new Date(Number(started / 1_000_000n)).toISOString().slice(0, 19)}.${String(started % 1_000_000_000n).padStart(9, '0')}Z`,
   },
   Config: { Image: 'web:1', Env: null, Labels: null, ExposedPorts: { '80/tcp': {} } },
   HostConfig: { NetworkMode: 'default' },
@@ -197,11 +207,13 @@ const inspected = ({ Id, name, running, port }: FakeContainer) => ({
   Mounts: [],
 })
 
-const listed = ({ Id, name, running, port }: FakeContainer) => ({
+const listed = ({ Id, name, running, port, started }: FakeContainer) => ({
   Id,
   Names: [`/${name}`],
   State: running ? 'running' : 'exited',
-  Status: running ? 'Up 1 second' : 'Exited (137) 1 second ago',
+  Status: running
+    ? `Up ${humanDuration(Date.now() / 1000 - Number(started / 1_000_000n) / 1000)}`
+    : 'Exited (137) 1 second ago',
   Ports: running ? [{ IP: '0.0.0.0', PrivatePort: 80, PublicPort: port, Type: 'tcp' }] : [],
   NetworkSettings: { Networks: {} },
 })

@@ -157,6 +157,21 @@ t.test('a burst of 1000 starts, the first of them during the first look', async 
   t.strictSame(await sidecar.missing(), [])
 })
 
+t.test('a container that dies is withdrawn while the engine still holds its lock', async (t) => {
+  const engine = await FakeEngine.start(t)
+  engine.run('c1')
+  const { services, store } = serve(t, engine)
+  await comes(t, 'registered', async () => `${await services()}` === 'c1')
+  await comes(t, 'subscribed', () => engine.streams.size === 1)
+  engine.block = /^\/containers\/\w+\/json/
+  engine.kill('c1')
+  await comes(t, 'withdrawn by the event alone', async () => (await services()).length === 0, 2000)
+  const [entry] = (await store.read('inventory/fake/container/')).entries
+  t.match(JSON.parse(entry?.value ?? '{}'), { state: 'exited', exitCode: 137, ports: [] })
+  engine.block = undefined
+  engine.release()
+})
+
 t.test('a container that starts after the list and before the subscription', async (t) => {
   const engine = await FakeEngine.start(t)
   const { services } = serve(t, engine)
