@@ -63,8 +63,8 @@ const readFlags = <O extends Options>(about: string, options: O): { values: Valu
 const numberOf = (name: string, text: unknown, standard: number): number => {
   if (text === undefined) return standard
   const value = Number(text)
-  if (Number.isInteger(value) && value > 0) return value
-  throw new Error(`--${name} is ${text}: expected a whole number above 0`)
+  if (Number.isInteger(value) && value >= 0) return value
+  throw new Error(`--${name} is ${text}: expected a whole number`)
 }
 
 /** Work that cleans up after itself as soon as it is done, not only at the end of the program. */
