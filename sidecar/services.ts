@@ -82,8 +82,11 @@ export const servicesOf = (container: Container, host: ServiceHost, rules: Servi
 const isServing = ({ state, health, labels }: Container, rules: ServiceRules): boolean => {
   if (state !== 'running' && !(state === 'paused' && rules.paused === 'mark')) return false
   if (health === 'unhealthy' && rules.unhealthy === 'withdraw') return false
-  return !['true', '1', 'yes'].includes(labels[serviceLabels.ignore]?.toLowerCase() ?? '')
+  return !isIgnored(labels)
 }
+
+export const isIgnored = (labels: Readonly<Record<string, string>>): boolean =>
+  ['true', '1', 'yes'].includes(labels[serviceLabels.ignore]?.toLowerCase() ?? '')
 
 type Endpoint = { address: string; port: number }
 /** Where a port is reached, the best endpoint first; `network` where that is an address of a Docker network. */

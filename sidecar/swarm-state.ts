@@ -1,6 +1,6 @@
 import type { Docker } from '../docker/client.ts'
 import * as docker from '../docker/swarm.ts'
-import { explain, isFailure } from '../process/failure.ts'
+import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 
 /** The swarm that this host is in, as its engine knows it: a worker's knows its own membership alone. */
@@ -84,8 +84,8 @@ export class SwarmState {
     if (!member) return undefined
     const { pending, ...own } = member
     if (!own.manager) {
-      const known = this.#now?.node === own.node ? this.#now : undefined
-      if (pending && known) return known
+      if (pending && this.#now?.node === own.node)
+        throw new Failure('unavailable', 'the Docker Engine has not found its place in the swarm yet')
       return { ...own, nodes: [], services: [], tasks: [], secrets: [], configs: [] }
     }
     const [secrets, configs] = await Promise.all([

@@ -3,6 +3,7 @@ import { type Host, type Inventory, protocols, type Service } from '../registry/
 import { isLoopback, isWildcard } from './addresses.ts'
 import type { LabelFilter } from './labels.ts'
 import { serviceMetadata } from './metadata.ts'
+import { isIgnored } from './services.ts'
 import type { Swarm } from './swarm-state.ts'
 
 /** What a swarm makes of the registry's records. All pure. */
@@ -104,7 +105,7 @@ const instanceOf = (
   if (port.mode !== 'ingress' || port.published === undefined || !protocol) return undefined
   const labels = { ...service.containerLabels, ...service.labels }
   const metadata = serviceMetadata(service.environment, labels, port.port)
-  if (metadata.ignore) return undefined
+  if (metadata.ignore || isIgnored(labels)) return undefined
   const name = metadata.name || service.name
   return {
     service: service.ports.length > 1 && !metadata.nameIsOfPort ? `${name}-${port.port}` : name,
