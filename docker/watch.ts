@@ -35,6 +35,8 @@ export interface WatchTimes {
   readonly renewAfter: () => number
   /** How long a new stream has to prove that nothing was missed. */
   readonly proof: number
+  /** From when on this process counts as having stood still. */
+  readonly stall: number
 }
 
 export const watchTimes: WatchTimes = {
@@ -42,6 +44,7 @@ export const watchTimes: WatchTimes = {
   pingLimit: 2000,
   renewAfter: () => 300_000 + Math.random() * 300_000,
   proof: 500,
+  stall: 3000,
 }
 
 /** A stream is asked for events from this long before the last one: inversions are a few ms, replays are cheap. */
@@ -66,6 +69,7 @@ export const watchEngine = async (
 ): Promise<void> => {
   const watch = new Watch(docker, handlers, times)
   const stalls = reportStalls(
+    times.stall,
     () => watch.mark(),
     (seconds) => watch.stalled(`this process stood still for ${seconds} s`),
   )
@@ -334,12 +338,12 @@ class Recent {
 }
 
 /** An engine drops events for a reader that stands still (SIGSTOP, a suspended machine), and says nothing. */
-const reportStalls = (mark: () => void, report: (seconds: number) => void): NodeJS.Timeout => {
+const reportStalls = (ms: number, mark: () => void, report: (seconds: number) => void): NodeJS.Timeout => {
   let last = performance.now()
   return setInterval(() => {
     const now = performance.now()
-    if (now - last > 3000) report(Math.round((now - last) / 1000))
+    if (now - last > ms) report(Math.round((now - last) / 1000))
     mark()
     last = now
-  }, 1000).unref()
+  }, ms / 3).unref()
 }

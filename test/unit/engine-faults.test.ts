@@ -11,7 +11,7 @@ import { FakeEngine } from '../support/fake-engine.ts'
 
 const never = () => 1e9
 const looks = ['first look', 'second look']
-const quick: WatchTimes = { pingEvery: 100, pingLimit: 100, renewAfter: never, proof: 100 }
+const quick: WatchTimes = { ...watchTimes, pingEvery: 100, pingLimit: 100, renewAfter: never, proof: 100 }
 
 /** A watch, with all that it said. */
 const watch = (t: Test, engine: FakeEngine, times: Partial<WatchTimes> = {}) => {

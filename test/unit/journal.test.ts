@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { type EngineEvent, eventKey } from '../../docker/events.ts'
-import type { Gap, Ring } from '../../docker/ring.ts'
+import { type Gap, gapBefore, type Ring, reachesBack } from '../../docker/ring.ts'
 import { type WatchTimes, watchEngine, watchTimes } from '../../docker/watch.ts'
 import { until } from '../../process/backoff.ts'
 import { Failure } from '../../process/failure.ts'
@@ -487,4 +487,74 @@ t.test('a daemon that is asked what it remembers and does not say is asked again
   engine.release()
   await wait(t, 'until it says', () => heard.certain === 1)
   t.equal(heard.gaps.length, 1)
+})
+
+/** This very process stands still, and with it the engine: what it missed is what no stream was sent. */
+const standStill = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+/** What is announced in `work` goes into no stream that is open now; the daemon remembers it. */
+const unsent = (engine: FakeEngine, work: () => void) => {
+  const streams = [...engine.streams]
+  engine.streams.clear()
+  work()
+  for (const stream of streams) engine.streams.add(stream)
+}
+
+t.test('a process that stood still asks what it missed', async (t) => {
+  const engine = await FakeEngine.start(t)
+  const heard = watch(t, engine, { stall: 300 })
+  await wait(t, 'watching', () => engine.streams.size === 1)
+  engine.emit('container', 'die', 'one')
+  await wait(t, 'seen', () => heard.ids.includes('one'))
+  await until(() => undefined, { ms: 250 }) // so that it counts as of before
+  unsent(engine, () => engine.emit('container', 'die', 'dropped'))
+  engine.emit('container', 'die', 'after')
+  standStill(400)
+  await wait(t, 'what the daemon dropped', () => heard.ids.includes('dropped'))
+  t.match(heard.doubts[0], /stood still/)
+  t.strictSame(heard.gaps, [])
+  await until(() => undefined, { ms: 250 })
+  unsent(engine, () => {
+    for (let index = 0; index < 300; index++) engine.emit('container', 'die', `many${index}`)
+  })
+  standStill(400)
+  await wait(t, 'more than it remembers', () => heard.gaps.length === 1)
+  t.match(heard.gaps[0], { reason: /stood still .* does not remember/ })
+})
+
+t.test('a stream that is renewed where the last event is long gone', async (t) => {
+  const engine = await FakeEngine.start(t)
+  let renewals = 0
+  const renewAfter = () => {
+    renewals++
+    return 100
+  }
+  const heard = watch(t, engine, { renewAfter, proof: 100 })
+  await wait(t, 'watching', () => engine.streams.size === 1)
+  engine.emit('container', 'die', 'one')
+  await wait(t, 'seen', () => heard.ids.includes('one'))
+  for (let index = 0; index < 300; index++) engine.emit('container', 'exec_start: x', 'noise')
+  const before = renewals
+  await wait(t, 'renewed', () => renewals >= before + 3)
+  t.strictSame(heard.doubts, [], 'no doubt while the old stream brings what the new one brings')
+  unsent(engine, () => {
+    for (let index = 0; index < 300; index++) engine.emit('container', 'die', `many${index}`)
+  })
+  await wait(t, 'the old stream is dead, as the new one shows', () => heard.gaps.length === 1)
+  t.match(heard.doubts, [/had fallen silent/])
+})
+
+t.test('what proves that nothing is lost', async (t) => {
+  const ring = ringOf(events(5000, 5100), { complete: false, oldest: start })
+  const after = (seconds: bigint) => start + seconds * second
+  t.ok(reachesBack(ring, eventKey(event(5000)), 0n), 'the last event is remembered')
+  t.notOk(reachesBack(ring, eventKey(event(4999)), after(1n)))
+  t.notOk(reachesBack(ring, undefined, after(1n)), 'stamps can be out of order')
+  t.ok(reachesBack(ring, eventKey(event(4999)), after(2n)), 'something of before is remembered')
+  t.notOk(reachesBack(ringOf([]), undefined, after(9n)), 'nothing is remembered')
+  t.strictSame(gapBefore(ring, start - 5n, 'why'), { from: start - 5n, to: start - 1n, reason: 'why' })
+  t.strictSame(gapBefore(ringOf([], { now: after(3n) }), start, 'why'), {
+    from: start,
+    to: after(3n),
+    reason: 'why',
+  })
 })
