@@ -83,11 +83,10 @@ const defaultInterface4 = (table: string): string | undefined =>
     .filter(([, destination, , , , , , mask]) => destination === '00000000' && mask === '00000000')
     .sort((a, b) => Number(a[6]) - Number(b[6]))[0]?.[0]
 
-/** The same of the other table; there lo holds a route that refuses, and the metric is in hexadecimal. */
+/** The same of the other table, where the metric is in hexadecimal. */
 const defaultInterface6 = (table: string): string | undefined =>
   fields(table)
     .filter(([destination, length]) => /^0{32}$/.test(destination ?? '') && length === '00')
-    .filter((route) => route[9] !== 'lo')
     .sort((a, b) => Number.parseInt(a[5] ?? '', 16) - Number.parseInt(b[5] ?? '', 16))[0]?.[9]
 
 const ipv4First = (a: string, b: string): number => isIP(a) - isIP(b)

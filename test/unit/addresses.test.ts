@@ -25,7 +25,7 @@ const route6 = (destination: string, metric: string, name: string) =>
   `${destination} ${zero} 00 fe800000000000000000000000000001 ${metric} 00000001 00000000 00000003 ${name}`
 const ipv6 = [
   '20010db8000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0',
-  route6(`${zero} 00`, '00000400', 'eth0'),
+  route6(`${zero} 00`, '000000a0', 'eth0'),
   route6(`${zero} 00`, '00000064', 'wlan0'),
   route6(`${zero} 00`, 'ffffffff', 'lo'),
 ].join('\n')

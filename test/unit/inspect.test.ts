@@ -166,7 +166,7 @@ t.test('how long a container has run is compared as the list rounds it', async (
     for (const seconds of all) t.equal(humanDuration(seconds), text)
   fc.assert(
     fc.property(
-      fc.double({ min: 0, max: 1e8, noNaN: true }),
+      fc.oneof(fc.double({ min: 0, max: 70, noNaN: true }), fc.double({ min: 0, max: 1e8, noNaN: true })),
       fc.double({ min: -1, max: 1, noNaN: true }),
       (lasts, late) => {
         const container = Container.parse(inspected)

@@ -10,7 +10,6 @@ import { sidecarOf } from '../../registry/owner.ts'
 import type { Host } from '../../registry/records.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
 import { claimHost } from '../../sidecar/claim.ts'
-import { containerRecord } from '../../sidecar/inventory.ts'
 import { labelFilter } from '../../sidecar/labels.ts'
 import { missingParts } from '../../sidecar/readiness.ts'
 import { createRegistrations, type RegistrationRules } from '../../sidecar/registrations.ts'
@@ -128,13 +127,6 @@ t.test('another address is in every record at once', async (t) => {
   register(now, host, () => undefined)
   const moved = register(now, { ...host, address: '10.2.2.2', addresses: ['10.2.2.2'] }, () => undefined)
   t.match(moved.desired.get('services/web/h1:c1:80'), /"address":"10.2.2.2"/)
-})
-
-t.test('a stopped container has no health', async (t) => {
-  t.equal(
-    containerRecord('h1', container({ health: 'healthy', state: 'exited' }), rules.labels).health,
-    'none',
-  )
 })
 
 t.test('an object marked while it is looked at is looked at again', async (t) => {
