@@ -74,6 +74,7 @@ export class Publisher {
   #trouble: string | undefined
   #waiting: { version: number; resolve: () => void; reject: (error: Failure) => void }[] = []
   #running: Promise<void> | undefined
+  #ended = false
   #stop: AbortController | undefined
 
   constructor(options: PublisherOptions) {
@@ -128,6 +129,7 @@ export class Publisher {
   /** Resolves when what was published by now, or something newer, is in the registry. Rejects when it stops first. */
   settled(): Promise<void> {
     if (this.#settledVersion >= this.#version) return Promise.resolve()
+    if (this.#ended) return Promise.reject(stopped())
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.#waiting.push({ version: this.#version, resolve, reject })
     return promise
@@ -170,8 +172,8 @@ export class Publisher {
     this.#repairs.stop()
     this.#followable.resolve()
     await Promise.all(following)
-    for (const { reject } of this.#waiting.splice(0))
-      reject(new Failure('unavailable', 'the publisher has stopped before all was written'))
+    this.#ended = true
+    for (const { reject } of this.#waiting.splice(0)) reject(stopped())
   }
 
   /** One pass. Ends early when something newer is wanted or the registry is to be read again: a wake is due then. */
@@ -312,6 +314,8 @@ export class Publisher {
     if (keys.length > 0) this.#repairs.suspect(keys)
   }
 }
+
+const stopped = () => new Failure('unavailable', 'the publisher has stopped before all was written')
 
 /** setTimeout takes no more. */
 const longest = 2 ** 31 - 1

@@ -6,10 +6,10 @@ import { Buckets } from '../../registry/buckets.ts'
 import { applied, diff } from '../../registry/diff.ts'
 import { decode, encode, keyParts, keys, type RecordOf, serviceId } from '../../registry/keys.ts'
 import { sidecarOf } from '../../registry/owner.ts'
-import { Publisher, type PublisherHooks } from '../../registry/publisher.ts'
+import { Publisher, type PublisherHooks, type PublisherOptions } from '../../registry/publisher.ts'
 import { protocols } from '../../registry/records.ts'
 import { Session } from '../../registry/session.ts'
-import type { Change, Entry, Lease } from '../../registry/store.ts'
+import { type Change, type Entry, type Lease, limits, type Store } from '../../registry/store.ts'
 import { appliedBefore } from '../../registry/stores/etcd/transaction.ts'
 import { parseStoreUri } from '../../registry/stores/etcd.ts'
 import { type Call, MemoryStore } from '../../registry/stores/memory.ts'
@@ -62,6 +62,12 @@ t.test('diff', async (t) => {
   law('once applied nothing is left to do', (d, a, l) => {
     const after = applied(diff(d, a, { owns, lease: l }), a, 'new')
     return diff(d, after, { owns, lease: l }).length === 0
+  })
+  law('what is spared stays, unless something is desired there', (d, a, l) => {
+    const spares = (key: string) => key < 'mine/c'
+    const changes = diff(d, a, { owns, lease: l, spares })
+    const all = diff(d, a, { owns, lease: l })
+    return JSON.stringify(changes) === JSON.stringify(all.filter((c) => c.kind === 'put' || !spares(c.key)))
   })
   law('no key of another is touched', (d, a, l) =>
     diff(d, a, { owns, lease: l }).every(({ key }) => owns(key)),
@@ -371,6 +377,189 @@ t.test('publisher', async (t) => {
   t.match(await never, /stopped before all was written/)
   await session.release()
   await store.close()
+})
+
+/** A session and a publisher of what is below own/ and of the keys below all/ that end in /h1. */
+const publishing = async (t: Test, store: Store, options: Partial<PublisherOptions> = {}) => {
+  const stop = new AbortController()
+  const session = new Session(store, { ttl: 60 })
+  const owns = (key: string) => key.startsWith('own/') || (key.startsWith('all/') && key.endsWith('/h1'))
+  const publisher = new Publisher({ store, session, prefixes: ['own/'], shared: ['all/'], owns, ...options })
+  publisher.start(stop.signal)
+  session.start(stop.signal)
+  t.teardown(async () => {
+    stop.abort()
+    await publisher.stop()
+    await session.release()
+    await store.close()
+  })
+  return { publisher, session }
+}
+const of = (...pairs: string[]) =>
+  new Map(pairs.map((pair) => pair.split('=') as [key: string, value: string]))
+const foreign = (store: MemoryStore, key: string, value?: string) =>
+  store.apply([
+    value === undefined ? { kind: 'delete', key, guard: 'any' } : { kind: 'put', key, value, guard: 'any' },
+  ])
+
+t.test('what others have beside our keys is read at a new lease and at a sweep alone', async (t) => {
+  const store = new MemoryStore()
+  const reads: string[] = []
+  const asked: (readonly string[])[] = []
+  const { read, readKeys } = store
+  store.read = (prefix) => {
+    reads.push(prefix)
+    return read.call(store, prefix)
+  }
+  store.readKeys = (keys) => {
+    asked.push(keys)
+    return readKeys.call(store, keys)
+  }
+  await foreign(store, 'all/b/h2', 'theirs')
+  await foreign(store, 'all/left/h1', 'by an earlier run')
+  const sweepEvery = 300
+  const { publisher, session } = await publishing(t, store, { sweepEvery })
+  publisher.publish(of('own/a=1', 'all/a/h1=1'))
+  await publisher.settled()
+  const began = performance.now()
+  t.same(reads.splice(0), ['own/', 'all/'], 'all of it at first')
+  t.same(await values(store), ['all/a/h1=1', 'all/b/h2=theirs', 'own/a=1'])
+
+  await foreign(store, 'all/a/h1')
+  await foreign(store, 'all/ghost/h1', 'x')
+  publisher.resync()
+  await wait(t, 'a resync restores', async () => (await values(store, 'all/a')).length === 1)
+  t.same(
+    reads.filter((prefix) => prefix === 'all/'),
+    [],
+    'without reading what all have',
+  )
+  t.same(asked.splice(0), [['all/a/h1']])
+  t.match(await values(store, 'all/'), ['all/a/h1=1', 'all/b/h2=theirs', 'all/ghost/h1=x'])
+  await until(() => performance.now() > began + 1.2 * sweepEvery || undefined, { ms: 5000 })
+  publisher.resync()
+  await wait(t, 'a sweep finds the rest', async () => (await values(store, 'all/ghost')).length === 0)
+
+  reads.length = 0
+  store.expire(session.current()?.lease.id ?? '')
+  session.check()
+  await wait(t, 'a new lease', () => reads.includes('all/'))
+  await publisher.settled()
+  await wait(t, 'all is back', async () => (await values(store)).length === 3)
+})
+
+t.test('what another hand changes is put right at once, unless it goes on and on', async (t) => {
+  const store = new MemoryStore()
+  let fights = true
+  let theirs = 0
+  let conflicts = 0
+  const told: string[] = []
+  const log = { info: () => {}, warn: (_: unknown, text?: string) => void told.push(text ?? '') }
+  const hooks: PublisherHooks = { conflicted: (keys) => (conflicts += keys.length) }
+  const { publisher } = await publishing(t, store, { hooks, log })
+  publisher.publish(of('own/a=1', 'own/b=1'))
+  await publisher.settled()
+  const { revision } = await store.read('')
+  let writes = 0
+  const stop = new AbortController()
+  t.teardown(() => stop.abort())
+  void (async () => {
+    for await (const events of store.watch('own/', revision, stop.signal)) writes += events.length
+  })()
+  const healed = async () => String(await values(store)) === 'own/a=1,own/b=1'
+  await foreign(store, 'own/a')
+  await wait(t, 'a deletion', healed)
+  await foreign(store, 'own/b', '2')
+  await wait(t, 'an edit', healed)
+  await foreign(store, 'own/c', '3')
+  await wait(t, 'a key that nobody wants', healed)
+  await wait(t, 'counted', () => conflicts === 3)
+  await wait(t, 'and seen', () => writes === 6)
+
+  const fighter = (async () => {
+    while (fights) {
+      if ((await values(store, 'own/a'))[0] !== 'own/a=theirs') {
+        theirs += 1
+        await foreign(store, 'own/a', 'theirs')
+      }
+      await until(() => undefined, { ms: 1 })
+    }
+  })()
+  await until(() => undefined, { ms: 1000 })
+  const before = writes
+  publisher.publish(of('own/a=1', 'own/b=2'))
+  await wait(
+    t,
+    'other keys are written all the same',
+    async () => (await values(store, 'own/b'))[0] === 'own/b=2',
+  )
+  t.ok(theirs > 3 && theirs < 12, `a fight is bounded: ${theirs} rounds`)
+  t.ok(before < 30, `${before} writes`)
+  fights = false
+  await fighter
+  await wait(t, 'in the end it is right', async () => (await values(store, 'own/a'))[0] === 'own/a=1')
+  t.same(told, ['put right what another hand had changed'], 'told once')
+})
+
+t.test('a watch that cannot go on begins anew', async (t) => {
+  const store = new MemoryStore()
+  const { watch } = store
+  let broken = true
+  let begun = 0
+  store.watch = (prefix, from, signal) => {
+    begun += 1
+    if (broken) throw new Failure('conflict', 'the history is gone')
+    return watch.call(store, prefix, from, signal)
+  }
+  const { publisher } = await publishing(t, store)
+  publisher.publish(of('own/a=1'))
+  await publisher.settled()
+  await wait(t, 'it is tried', () => begun > 0)
+  await foreign(store, 'own/a', '2')
+  await wait(t, 'what was missed a resync finds', async () => (await values(store))[0] === 'own/a=1')
+  broken = false
+  const before = begun
+  await wait(t, 'it is tried again', () => begun > before)
+  await foreign(store, 'own/a', '3')
+  await wait(t, 'and it follows', async () => (await values(store))[0] === 'own/a=1')
+})
+
+t.test('over many transactions all puts come before any delete', async (t) => {
+  const store = new MemoryStore()
+  const { apply } = store
+  const kinds: string[] = []
+  let under = 0
+  let most = 0
+  store.apply = async (changes) => {
+    most = Math.max(most, ++under)
+    await until(() => undefined, { ms: 2 })
+    const revision = await apply.call(store, changes)
+    kinds.push(...changes.map(({ kind }) => kind))
+    under -= 1
+    return revision
+  }
+  const { publisher } = await publishing(t, store)
+  const many = (name: string) => of(...Array.from({ length: 450 }, (_, n) => `own/${name}/${n}=1`))
+  publisher.publish(many('old'))
+  await publisher.settled()
+  kinds.length = 0
+  publisher.publish(many('new'))
+  await publisher.settled()
+  t.equal(kinds.lastIndexOf('put') + 1, kinds.indexOf('delete'))
+  t.equal(kinds.length, 900)
+  t.equal(most, limits.transactions)
+})
+
+t.test('another may take the place of the owner', async (t) => {
+  const store = new MemoryStore()
+  const { publisher } = await publishing(t, store, { isTaken: ({ value }) => value === 'another' })
+  publisher.publish(of('own/me=1', 'own/a=1'))
+  await publisher.settled()
+  await foreign(store, 'own/me', 'another')
+  await wait(t, 'it is seen', () => publisher.taken.aborted)
+  publisher.publish(of('own/me=1', 'own/a=2'))
+  await t.rejects(publisher.settled(), /stopped before all was written/)
+  t.same(await values(store), ['own/a=1', 'own/me=another'], 'and nothing is written any more')
 })
 
 t.test('buckets', async (t) => {
