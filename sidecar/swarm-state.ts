@@ -18,10 +18,10 @@ export interface Swarm {
 }
 
 /**
- * The swarm in memory. No event tells of tasks, nor of who leads: a manager is asked for them again and again. Whether
- * this host is a manager at all, secrets and configs are asked for in a full look, which an event and a resync are
- * due. A host that is no manager is asked nothing else. What a manager cannot answer (no leader, an election) stands
- * as it was last known.
+ * The swarm in memory. No event tells of tasks, nor of who leads: a manager is asked for them again and again. A full
+ * look, after an event and with each resync, asks for its secrets and configs too, and first of all whether this host
+ * is a manager. A worker is asked that alone, as often: no event tells that it has become one. What a manager cannot
+ * answer (no leader, an election) stands as it was last known.
  */
 export class SwarmState {
   #docker: Docker
@@ -49,7 +49,7 @@ export class SwarmState {
 
   /** ms until the next look is due. Where something has just changed more is to come: tasks take seconds to start. */
   get wait(): number {
-    if (!this.#now?.manager) return this.#resyncEvery
+    if (!this.#now) return this.#resyncEvery
     return this.#changed ? this.#poll / 5 : this.#poll
   }
 

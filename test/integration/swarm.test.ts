@@ -19,6 +19,8 @@ if (process.getuid?.() !== 0) {
 const poll = 2000
 const atOnce = 1000
 const byPoll = poll + 1000
+/** Nothing tells a host that is in no swarm that it has joined one. */
+const byResync = 13_000
 
 const etcd = await startEtcd(t)
 const host = async (name: string) => {
@@ -29,7 +31,7 @@ const host = async (name: string) => {
     OPENEBS_STORE: etcd.uri,
     DOCKER_HOST: engine.endpoint,
     OPENEBS_HOST: name,
-    OPENEBS_RESYNC: '5',
+    OPENEBS_RESYNC: '10',
     OPENEBS_SWARM_POLL: String(poll / 1000),
   })
   return { name, engine, sidecar, docker: engine.docker, address: await engine.address() }
@@ -179,7 +181,7 @@ t.test('a manager and a worker', async (t) => {
   await agrees(t, atOnce, 'one more node', inventoryOf(h1, h1))
   await agrees(
     t,
-    7000,
+    byResync,
     'a worker knows of its membership alone',
     memberIs(h2, 'worker'),
     inventoryOf(h2, undefined),
@@ -270,8 +272,8 @@ t.test('leadership moves', async (t) => {
     ms: 30_000,
   })
   t.ok(moved, 'docker says that the other one leads')
-  await agrees(t, 7000, 'so it has them', ing(h2), memberIs(h2, 'manager', true), inventoryOf(h2, h2))
-  await agrees(t, 7000, 'a worker', memberIs(h1, 'worker'), inventoryOf(h1, undefined))
+  await agrees(t, byPoll, 'so it has them', ing(h2), memberIs(h2, 'manager', true), inventoryOf(h2, h2))
+  await agrees(t, byPoll, 'a worker', memberIs(h1, 'worker'), inventoryOf(h1, undefined))
 })
 
 t.test('without a majority of its managers, what was known last stands', async (t) => {
