@@ -2,11 +2,11 @@
 # Settings are given as `make up ETCD_PORT=12379`; those of `make up` are remembered in .run/ for the other targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down purge status env push images plugin preflight check test test-all bench
+.PHONY: help demo up down purge status env push images plugin preflight check test test-faults test-all bench
 
 help: ## this list
 	@echo 'OpenEBS on Docker hosts: volumes that are served over iSCSI, and a registry of what runs.'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo 'Settings: STORE=etcd://host:port (your etcd; STORE=own goes back to one on this host), ETCD_PORT, ETCD_PEER_PORT,'
 	@echo '          REGISTRATOR_PORT, ROOT (folder of volumes; stays as it is until make purge), OPENEBS_HOST, OPENEBS_PORTS,'
 	@echo '          OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
@@ -35,6 +35,8 @@ check: ## Biome, TypeScript, shellcheck
 	@sh deploy/check.sh
 test: ## set up what tests need, and run them
 	@sh deploy/test.sh
+test-faults: ## break engines, etcds and sidecars, and see what the registry says (FAULT_SEEDS=n, SEEDS=1,2,3)
+	@sh deploy/test-faults.sh
 test-all: ## the same, and end to end on each supported Engine
 	@sh deploy/test-all.sh
 bench: ## measure

@@ -91,4 +91,4 @@ const operate = async ({ load }: Stage): Promise<undefined> => {
 }
 
 const again = ({ name }: Fault, seed: number): string =>
-  `to see it again: SEEDS=${seed} FAULT='${name}' sh deploy/test-faults.sh`
+  `to see it again: SEEDS=${seed} FAULT="${name}" sh deploy/test-faults.sh`

@@ -16,6 +16,8 @@ export interface StageOptions {
   readonly proxied?: boolean
   /** More settings of the sidecar. */
   readonly settings?: Readonly<Record<string, string>>
+  /** Keys that the test itself changes, beside what the sidecar does. */
+  readonly changedByTest?: (key: string) => boolean
 }
 
 const host = 'h1'
@@ -33,12 +35,15 @@ export class Stage {
   load: Load
   monitor: Monitor | undefined
   readonly #test: Teardown
+  readonly #changedByTest: (key: string) => boolean
   #daemon = '{}'
 
   private constructor(
     t: Teardown,
     parts: Pick<Stage, 'engine' | 'etcd' | 'proxies' | 'settings' | 'sidecar'>,
+    changedByTest: (key: string) => boolean = () => false,
   ) {
+    this.#changedByTest = changedByTest
     this.#test = t
     this.engine = parts.engine
     this.etcd = parts.etcd
@@ -63,7 +68,7 @@ export class Stage {
     }
     await Load.prepare(engine)
     const sidecar = await SidecarProcess.start(t, settings)
-    return new Stage(t, { engine, etcd, proxies, settings, sidecar })
+    return new Stage(t, { engine, etcd, proxies, settings, sidecar }, options.changedByTest)
   }
 
   /** What the sidecar listens on: a successor that listens there too need not wait for its lease. */
@@ -92,7 +97,7 @@ export class Stage {
   }
 
   async watch(): Promise<void> {
-    this.monitor = await Monitor.start(this.#test, this.etcd, host)
+    this.monitor = await Monitor.start(this.#test, this.etcd, host, { mayChange: this.#changedByTest })
   }
 
   readonly etcdctl = (...args: string[]): Promise<string> => this.etcd.ctl(...args)

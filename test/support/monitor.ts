@@ -40,16 +40,27 @@ export class Monitor {
   #markers = 0
   #marked = 0
 
-  private constructor(etcd: EtcdCluster, host: string, prefix: string) {
+  private constructor(etcd: EtcdCluster, host: string, prefix: string, mayChange: (key: string) => boolean) {
     this.#etcd = etcd
     this.#prefix = `${prefix}/`
     this.#decoys = decoysOf(host)
-    this.#history = new History(host, (key) => key === marker)
+    this.#history = new History(host, (key) => key === marker || mayChange(key))
   }
 
-  /** Puts keys of other hosts beside those of `host`, and begins to follow. */
-  static async start(t: Teardown, etcd: EtcdCluster, host: string, prefix = '/openebs/v1'): Promise<Monitor> {
-    const monitor = new Monitor(etcd, host, prefix)
+  /**
+   * Puts keys of other hosts beside those of `host`, and begins to follow. `mayChange` says which other keys the test itself
+   * changes.
+   */
+  static async start(
+    t: Teardown,
+    etcd: EtcdCluster,
+    host: string,
+    {
+      prefix = '/openebs/v1',
+      mayChange = () => false,
+    }: { prefix?: string; mayChange?: (key: string) => boolean } = {},
+  ): Promise<Monitor> {
+    const monitor = new Monitor(etcd, host, prefix, mayChange)
     t.teardown(() => monitor.#end())
     await monitor.#begin()
     return monitor

@@ -19,12 +19,6 @@ export interface Sides {
 
 type Fields = Record<string, unknown>
 
-/**
- * PENDING: compared only where a record has them, as the sidecar does not write them yet. To be emptied: every field is
- * then compared always.
- */
-const pending = new Set(['addresses', 'started', 'finished', 'exposed', 'endpoints', 'state of a service'])
-
 /** Of docker inspect, what is compared. */
 interface Inspected {
   Id: string
@@ -71,9 +65,7 @@ const compare = (wanted: ReadonlyMap<string, Fields>, actual: ReadonlyMap<string
       found.push(`missing: ${key}`)
       continue
     }
-    for (const [field, value] of Object.entries(fields)) {
-      const name = field.split(' ')[0] ?? ''
-      if (pending.has(field) && record[name] === undefined) continue
+    for (const [name, value] of Object.entries(fields)) {
       const [has, should] = [text(record[name]), text(value)]
       if (has !== should) found.push(`${key}: ${name} is ${has}, should be ${should}`)
     }
@@ -338,7 +330,7 @@ const servicesOf = (one: Inspected, sides: Sides): Named => {
     const fields = {
       ...{ container: one.Name.slice(1), containerId: one.Id, host, service: base + suffix },
       ...{ exposedPort: port, protocol, health: healthOf(one) },
-      ...{ address: first.address, port: first.port, endpoints, 'state of a service': one.State.Status },
+      ...{ address: first.address, port: first.port, endpoints, state: one.State.Status },
     }
     return [[`services/${base}${suffix}/${instance}`, fields]]
   })

@@ -1,0 +1,13 @@
+#!/bin/sh
+# test-faults.sh [FILE...]   breaks real engines, etcds and sidecars in every way that is known to happen, and compares the
+#                            registry with the host after each: all files of test/faults, or the named ones
+#
+# Every fault is tried with several seeds, which decide what else happens, in what order, and when: FAULT_SEEDS=n (3) for 1 to
+# n, SEEDS=4,7 for these; FAULT='words' for those faults alone whose name has them. What fails says how to see it again.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+[ $# -gt 0 ] || set -- "$top"/test/faults/*.test.ts
+# A file takes up to three minutes a seed.
+seeds=${FAULT_SEEDS:-3}
+[ -z "${SEEDS:-}" ] || seeds=$(echo "$SEEDS" | tr , '\n' | wc -l)
+WITHOUT_IMAGES=1 exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300))" "$@"
