@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { pause } from '../process/backoff.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import { sidecarOf } from '../registry/owner.ts'
@@ -133,9 +134,12 @@ export class Reconciler {
         const { since, spares } = desired
         publisher.publish(desired.desired, { spares, ...(since !== undefined && { since }) })
       }
-      if (woken) continue
-      publisher.resync()
-      resyncAt = next()
+      if (!woken) {
+        publisher.resync()
+        resyncAt = next()
+      }
+      const rest = restAfter(desired?.desired.size ?? 0)
+      if (rest > 0) await pause(rest, signal)
     }
   }
 
@@ -156,3 +160,10 @@ export class Reconciler {
     this.#state = { kind: 'waiting', reason, detail }
   }
 }
+
+/**
+ * ms until the next pass, after one over so many records. A pass goes through all of them: while thousands of containers
+ * are looked at for the first time, passes must not take the time that the looks need. For a host with few records
+ * nothing waits.
+ */
+const restAfter = (records: number): number => (records < 400 ? 0 : Math.min(100, records / 200))

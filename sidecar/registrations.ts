@@ -24,6 +24,9 @@ export interface RegistrationRules {
   readonly labels: LabelFilter
 }
 
+/** The texts of records, or why there is none. */
+type Written = readonly (readonly [key: string, value: string | Error])[]
+
 type Entries = readonly (readonly [key: string, write: () => string])[]
 
 /**
@@ -32,7 +35,7 @@ type Entries = readonly (readonly [key: string, write: () => string])[]
  * time: another `host` starts afresh.
  */
 export const createRegistrations = (rules: RegistrationRules) => {
-  let made = new WeakMap<object, ReadonlyMap<string, string | Error>>()
+  let made = new WeakMap<object, Written>()
   let madeFor = ''
 
   return (
@@ -48,7 +51,7 @@ export const createRegistrations = (rules: RegistrationRules) => {
     madeFor = identity
     const desired = new Map<string, string>()
     const refused = new Map<string, string>()
-    const add = (records: ReadonlyMap<string, string | Error>) => {
+    const add = (records: Written) => {
       for (const [key, value] of records)
         if (typeof value === 'string') desired.set(key, value)
         else refused.set(key, explain(value))
@@ -103,14 +106,12 @@ const ofSwarm = (swarm: Swarm, host: Host, { labels, services }: RegistrationRul
 ]
 
 /** One record that does not fit its schema must not keep the others out. */
-const write = (entries: Entries): ReadonlyMap<string, string | Error> =>
-  new Map(
-    entries.map(([key, text]): [string, string | Error] => {
-      try {
-        return [key, text()]
-      } catch (error) {
-        if (!isFailure(error)) throw error
-        return [key, error]
-      }
-    }),
-  )
+const write = (entries: Entries): Written =>
+  entries.map(([key, text]): [string, string | Error] => {
+    try {
+      return [key, text()]
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return [key, error]
+    }
+  })

@@ -230,11 +230,12 @@ export class Sidecar {
     const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
     const addresses = this.#addressesOf(engine, advertised)
     const host = hostRecord(run, engine, addresses, swarm)
-    const asked = [...snapshot.containers.values()].flatMap((container) => {
+    const asked = new Map<string, string>()
+    for (const container of snapshot.containers.values()) {
       const ask = portalToAsk(container, host.address)
-      return ask ? [ask] : []
-    })
-    this.#prober?.follow(new Map(asked))
+      if (ask) asked.set(...ask)
+    }
+    this.#prober?.follow(asked)
     this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key))
     const since = this.#since
     this.#since = undefined

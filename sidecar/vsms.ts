@@ -1,4 +1,4 @@
-import type { Container } from '../docker/inspect.ts'
+import type { Container, Port } from '../docker/inspect.ts'
 import type { Vsm } from '../registry/records.ts'
 import { targetIqn } from '../vsm/iqn.ts'
 import { labels, readTargetLabels, roleOf } from '../vsm/labels.ts'
@@ -16,10 +16,10 @@ export const iscsiPort = 3260
 export const isVsm = (container: Container): boolean => {
   const role = roleOf(container.labels)
   if (role) return role === 'target'
-  return [...container.exposed, ...container.bindings].some(
-    (at) => at.port === iscsiPort && at.protocol === 'tcp',
-  )
+  return container.exposed.some(isIscsi) || container.bindings.some(isIscsi)
 }
+
+const isIscsi = ({ port, protocol }: Port): boolean => port === iscsiPort && protocol === 'tcp'
 
 /** The volume of a VSM that the plugin made, by its labels; undefined for anybody else's. */
 export const volumeOf = (container: Container): string | undefined =>
@@ -29,7 +29,7 @@ export const volumeOf = (container: Container): string | undefined =>
 export const portalsOf = (container: Container, hostAddress: string): string[] => {
   if (container.networkMode === 'host') return [joinHostPort(hostAddress, iscsiPort)]
   const published = container.bindings
-    .filter((at) => at.port === iscsiPort && at.protocol === 'tcp')
+    .filter(isIscsi)
     .sort(compareBindings)
     .map((at) => joinHostPort(isWildcard(at.hostAddress) ? hostAddress : at.hostAddress, at.hostPort))
   if (published.length > 0) return [...new Set(published)]
