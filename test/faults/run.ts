@@ -81,6 +81,7 @@ const testFault = async (t: Test, stage: Stage, fault: Fault, seed: number): Pro
   await stage.load.one()
   await stage.agrees(t, promised.afterEvent, 'and it goes on')
   t.strictSame(await stage.monitor?.finish(), [], 'no value went backward')
+  t.ok((stage.monitor?.count ?? 0) > 0, `of ${stage.monitor?.count} changes`)
   const journal = until(async () => ((await stage.journal()).length === 0 ? [] : undefined), { ms: 3000 })
   t.strictSame((await journal) ?? (await stage.journal()), [], 'the journal has all')
   t.comment(`${seconds(performance.now() - began)}; ${stage.load.done.join(', ')}`)
