@@ -9,6 +9,8 @@ export interface WriterOptions {
   readonly keep: number
   /** Seconds of entries that share one lease, and so go at once; an entry is kept for up to keep + span. */
   readonly span?: number
+  /** ms that an entry waits for others to come with it; 0 by default. */
+  readonly linger?: number
   readonly log?: Pick<Log, 'warn'>
   /** For tests: a clock in ms that never goes back. */
   readonly now?: () => number
@@ -43,6 +45,7 @@ export class BucketWriter {
   readonly #source: Source
   readonly #keep: number
   readonly #span: number
+  readonly #linger: number
   readonly #log: Pick<Log, 'warn'> | undefined
   readonly #now: () => number
   readonly #wake = new Wake()
@@ -55,6 +58,7 @@ export class BucketWriter {
     this.#source = source
     this.#keep = options.keep
     this.#span = options.span ?? 600
+    this.#linger = options.linger ?? 0
     this.#log = options.log
     this.#now = options.now ?? (() => performance.now())
   }
@@ -68,7 +72,8 @@ export class BucketWriter {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#work(signal)
-      await this.#wake.next(60_000, signal)
+      const woken = await this.#wake.next(60_000, signal)
+      if (woken && this.#linger > 0) await pause(this.#linger, signal)
     }
   }
 

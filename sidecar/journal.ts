@@ -25,6 +25,7 @@ export interface JournalOptions {
   readonly queue?: number
   /** For tests: as of BucketWriter. */
   readonly span?: number
+  readonly linger?: number
   readonly now?: () => number
 }
 
@@ -37,6 +38,9 @@ export interface JournalHooks {
 
 /** Seconds of entries that expire at once. */
 const defaultSpan = 600
+
+/** ms that an event waits for others: an event's record is to be in the store before its entry is on its way there. */
+const defaultLinger = 200
 
 /** As far as stamps of events can be out of order, in nanoseconds. */
 const overlap = 2_000_000_000n
@@ -131,7 +135,7 @@ export class Journal {
         next: (size) => this.#next(host, size),
         conflict: () => this.#look(store, host),
       },
-      { ...this.#options, span: this.#span, now: this.#now },
+      { linger: defaultLinger, ...this.#options, span: this.#span, now: this.#now },
     )
     await this.#writer.run(signal)
   }

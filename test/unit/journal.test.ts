@@ -52,6 +52,7 @@ const run = (store: MemoryStore, options: { most?: number; queue?: number; ring?
   const counts = { dropped: 0, gaps: 0 }
   const journal = new Journal({
     keep: 3600,
+    linger: 0,
     most: options.most ?? 1000,
     ...(options.queue && { queue: options.queue }),
     labels: labelFilter(['*']),
