@@ -15,7 +15,7 @@ await runBench(
   about,
   {
     containers: [1000, 'containers'],
-    settle: [10, 'seconds after the first sync that are not counted'],
+    settle: [20, 'seconds after the first sync that are not counted'],
     seconds: [65, 'seconds that are counted'],
     permille: [5, 'thousandths of a core that it may take'],
   },
