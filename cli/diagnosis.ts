@@ -12,6 +12,9 @@ export interface Finding {
   readonly todo?: string
 }
 
+const some = (number: number, noun: string, how: string): string =>
+  number === 0 ? 'none' : `${count(number, noun)}, ${how}`
+
 /** Seconds that a clock may be ahead of ours before it is worth a word. */
 const skew = 5
 
@@ -105,9 +108,7 @@ const clocks = ({ now, records: all }: Facts): Finding[] => {
 const records = ({ unreadable, records: all }: Facts): Finding[] => {
   if (unreadable.length === 0) {
     const number = Object.values(all).reduce((sum, list) => sum + list.length, 0)
-    return [
-      { check: 'records', subject: '-', state: 'ok', text: `${count(number, 'record')}, all can be read` },
-    ]
+    return [{ check: 'records', subject: '-', state: 'ok', text: some(number, 'record', 'all can be read') }]
   }
   return unreadable.map(({ key, reason }) => ({
     check: 'record',
@@ -149,7 +150,7 @@ const services = ({ records: all }: Facts): Finding[] => {
       check: 'services',
       subject: '-',
       state: 'ok',
-      text: `${count(all.services.length, 'instance')}, each of a container that runs`,
+      text: some(all.services.length, 'instance', 'each of a container that runs'),
     })
   return findings
 }
@@ -213,7 +214,7 @@ const volumes = ({ records: all }: Facts): Finding[] => {
       check: 'volumes',
       subject: '-',
       state: 'ok',
-      text: `${count(all.volumes.length, 'volume')}, each with its target`,
+      text: some(all.volumes.length, 'volume', 'each with its target'),
     })
   return findings
 }
@@ -239,7 +240,7 @@ const vsms = ({ records: all }: Facts): Finding[] => {
       check: 'VSMs',
       subject: '-',
       state: 'ok',
-      text: `${count(all.vsms.length, 'VSM')}, none unhealthy`,
+      text: some(all.vsms.length, 'VSM', 'none unhealthy'),
     })
   return findings
 }

@@ -60,7 +60,7 @@ const ofStore = async (store: Store, members: readonly MemberStore[]): Promise<F
       : await Promise.all(
           members.map(({ address, store: member }) =>
             timed('member', address, () => member.readKeys(['policy']), [
-              `see that etcd runs there, or take it out of the cluster and of OPENEBS_STORE`,
+              'see that etcd runs there, or take it out of the cluster and of OPENEBS_STORE',
             ]),
           ),
         )
@@ -86,7 +86,9 @@ const timed = async (
     return { check, subject, state: slow ? 'note' : 'ok', text: `answers in ${ms} ms${slow ? ': slow' : ''}` }
   } catch (error) {
     if (!isFailure(error)) throw error
-    return { check, subject, state: 'wrong', text: explain(error), todo }
+    // gRPC ends its reasons with the head of a note that it does not have
+    const text = explain(error).replace(/\. Resolution note: $/, '')
+    return { check, subject, state: 'wrong', text, todo }
   }
 }
 

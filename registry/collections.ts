@@ -37,6 +37,30 @@ export const shown = <C extends Collection>(collection: C, { key, value }: Entry
   }
 }
 
+/** Records by collection, in the order of the entries, and the keys of those that this version cannot read. */
+export interface Sorted {
+  readonly records: { readonly [C in Collection]: readonly RecordOf<C>[] }
+  readonly unreadable: readonly { readonly key: string; readonly reason: string }[]
+}
+
+/** Sorts entries by their collection; leaves out those of none. */
+export const sorted = (entries: readonly Entry[]): Sorted => {
+  const records = Object.fromEntries(collections.map((collection) => [collection, []])) as unknown as {
+    [C in Collection]: RecordOf<C>[]
+  }
+  const unreadable: { key: string; reason: string }[] = []
+  const add = <C extends Collection>(collection: C, entry: Entry): void => {
+    const one = shown(collection, entry)
+    if ('record' in one) records[collection].push(one.record)
+    else unreadable.push({ key: one.key, reason: one.unreadable })
+  }
+  for (const entry of entries) {
+    const collection = collectionOf(entry.key)
+    if (collection) add(collection, entry)
+  }
+  return { records, unreadable }
+}
+
 /** The host that a record is of: where it stands in the key, else (volumes, attachments) in the record. */
 export const hostOf = (key: string, record?: object): string | undefined => {
   const [collection, second, third] = keyParts(key)

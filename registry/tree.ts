@@ -1,5 +1,5 @@
-import { collectionOf, collections, shown } from './collections.ts'
-import type { Collection, RecordOf } from './keys.ts'
+import { sorted } from './collections.ts'
+import type { RecordOf } from './keys.ts'
 import type { InventoryKind } from './records.ts'
 import { size } from './size.ts'
 import type { Entry } from './store.ts'
@@ -26,7 +26,7 @@ export interface VolumeLine {
 
 /** Entries -> one tree a host, by name. Entries of other kinds, or that this version cannot read, are left out. */
 export const tree = (entries: readonly Entry[]): HostTree[] => {
-  const all = grouped(entries)
+  const all = sorted(entries).records
   const attachments = new Map(all.attachments.map((attachment) => [attachment.volume, attachment]))
   const targets = new Map(all.targets.map((target) => [`${target.host}/${target.volume}`, target]))
   const names = new Set([
@@ -104,22 +104,6 @@ const serviceLine = (s: RecordOf<'services'>): string[] => [
 const inventoryLine = (counts: HostTree['inventory']): string[][] => {
   const parts = Object.entries(counts).map(([kind, count]) => `${count} ${kind}${count === 1 ? '' : 's'}`)
   return parts.length === 0 ? [] : [[parts.join(', ')]]
-}
-
-type Grouped = { [C in Collection]: RecordOf<C>[] }
-
-const grouped = (entries: readonly Entry[]): Grouped => {
-  const all = Object.fromEntries(collections.map((collection) => [collection, []])) as unknown as Grouped
-  for (const entry of entries) {
-    const collection = collectionOf(entry.key)
-    if (collection) add(all, collection, entry)
-  }
-  return all
-}
-
-const add = <C extends Collection>(all: Grouped, collection: C, entry: Entry): void => {
-  const one = shown(collection, entry)
-  if ('record' in one) all[collection].push(one.record)
 }
 
 const counted = (records: readonly RecordOf<'inventory'>[]): Partial<Record<InventoryKind, number>> => {

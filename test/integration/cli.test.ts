@@ -1,6 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual, promisify } from 'node:util'
 import t, { type Test } from 'tap'
@@ -167,8 +166,7 @@ t.test('credentials: a certificate of its own, a user, a password in a file', as
   await guarded.ctl('user', 'add', 'root:geheim')
   await guarded.ctl('user', 'grant-role', 'root', 'root')
   await guarded.ctl('auth', 'enable')
-  const folder = t.testdir({ password: 'geheim\n', wrong: 'falsch\n', user: '' })
-  await writeFile(join(folder, 'user'), '')
+  const folder = t.testdir({ password: 'geheim\n', wrong: 'falsch\n' })
   const tls = ['--store', guarded.uri, '--store-ca', guarded.ca]
   const password = (file: string) => ['--store-user', 'root', '--store-password-file', join(folder, file)]
   t.match(await registrator(['ls', ...tls, ...password('password')]), { code: 0, stdout: /^no hosts/ })
@@ -191,6 +189,29 @@ t.test('credentials: a certificate of its own, a user, a password in a file', as
     code: 2,
     stderr: /PASSWORD_FILE.*missing/,
   })
+})
+
+t.test('the doctor names a member that is down, and an etcd that is full', async (t) => {
+  const cluster = await startEtcd(t, { members: 3 })
+  const [first, , last] = cluster.members
+  await last?.kill()
+  const down = await registrator(['doctor', '--store', cluster.uri])
+  t.equal(down.code, 1)
+  t.match(down.stdout, new RegExp(`^ok +member ${first?.address}: answers`, 'm'))
+  t.match(
+    down.stdout,
+    new RegExp(`^wrong +member ${last?.address}: .*ECONNREFUSED.*\\n +-> see that etcd`, 'm'),
+  )
+  const small = await startEtcd(t, { args: ['--quota-backend-bytes', '500000'] })
+  const filling = await openEtcd({ uri: small.uri })
+  t.teardown(() => filling.close())
+  const fill = async () => {
+    for (let n = 0; n < 300; n++) await apply(filling, put.raw(`large/${n}`, 'x'.repeat(100_000)))
+  }
+  await t.rejects(fill(), { message: /space quota/ })
+  const full = await registrator(['doctor', '--store', small.uri])
+  t.equal(full.code, 1)
+  t.match(full.stdout, /^wrong +writes leases: .*space quota.*\n +-> etcdctl alarm list/m)
 })
 
 t.test('changes are followed over an outage of etcd and a lost history', async (t) => {
