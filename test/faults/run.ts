@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { pause, until } from '../../process/backoff.ts'
 import { Random } from '../support/random.ts'
@@ -54,7 +55,7 @@ const testFault = async (t: Test, stage: Stage, fault: Fault, seed: number): Pro
   t.on('end', () => {
     if (!t.passing()) t.comment(again(fault, seed))
   })
-  stage.random = new Random(seed)
+  stage.random = new Random(mix(`${fault.name} ${seed}`))
   stage.load = new Load(stage.engine, stage.random, `s${seed}`)
   await stage.daemon(fault.daemon ?? {})
   await stage.load.clear()
@@ -90,6 +91,9 @@ const testFault = async (t: Test, stage: Stage, fault: Fault, seed: number): Pro
 const operate = async ({ load }: Stage): Promise<undefined> => {
   await load.some()
 }
+
+/** Each fault has its own sequence of each seed. */
+const mix = (text: string): number => createHash('sha256').update(text).digest().readUInt32BE()
 
 const again = ({ name }: Fault, seed: number): string =>
   `to see it again: SEEDS=${seed} FAULT="${name}" sh deploy/test-faults.sh`

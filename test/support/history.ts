@@ -6,7 +6,7 @@ export interface Seen {
 }
 
 interface Life {
-  /** When the container was last started, in ms; PENDING: undefined where the record does not say. */
+  /** When the container was last started, in ms; undefined where it never was. */
   started: number | undefined
   state: string
   /** Deleted by itself, not along with the host's lease. */
@@ -99,8 +99,8 @@ export class History {
     const record = JSON.parse(change.value) as { state: string; started?: string }
     const started = record.started === undefined ? undefined : Date.parse(record.started)
     if (before?.removed) this.#say(change, `came back ${record.state} after it had been removed`)
-    if (before?.started !== undefined && started !== undefined) {
-      if (started < before.started)
+    if (before?.started !== undefined) {
+      if (started === undefined || started < before.started)
         this.#say(change, `was started ${iso(before.started)}, and returned to ${iso(started)}`)
       else if (started === before.started && over.includes(before.state) && isLive(record.state))
         this.#say(change, `was ${before.state}, and became ${record.state} without a start`)
@@ -114,4 +114,4 @@ export class History {
 }
 
 const isLive = (state: string): boolean => state === 'running' || state === 'paused'
-const iso = (ms: number): string => new Date(ms).toISOString()
+const iso = (ms: number | undefined): string => (ms === undefined ? 'never' : new Date(ms).toISOString())

@@ -43,6 +43,7 @@ t.test('a history that only goes forward', async (t) => {
 t.test('each way backward is found', async (t) => {
   const found = (wrong: string[], what: RegExp) => t.match(wrong, [what], String(what))
   found(judge([container('running', late)], [container('exited', early)]), /revision 2: .* returned to/)
+  found(judge([container('running', late)], [container('created')]), /returned to never/)
   found(judge([container('exited', late)], [container('running', late)]), /became running without a start/)
   found(judge([container('exited', late)], [container('paused', late)]), /became paused without a start/)
   found(
