@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { Failure } from '../process/failure.ts'
 import { bounded, callDocker, type Docker } from './client.ts'
 import * as inspect from './inspect.ts'
+import { Items } from './items.ts'
 
 /**
  * The questions that we ask an engine: each bounded in time, its answer checked. They reject with a Failure:
@@ -37,10 +38,34 @@ export const engineInfo = (docker: Docker, ms = limit) =>
   )
 
 /** All containers, running or not. */
-export const listContainers = (docker: Docker) =>
-  ask('list containers', z.array(inspect.ListedContainer), (abortSignal) =>
-    docker.listContainers({ all: true, abortSignal }),
-  )
+export const listContainers = (docker: Docker): Promise<inspect.ListedContainer[]> =>
+  callDocker('list containers', limit, async (abortSignal) => {
+    const answer = await askStream(docker, '/containers/json?', { all: true }, abortSignal)
+    const items = new Items()
+    const listed: inspect.ListedContainer[] = []
+    for await (const chunk of answer)
+      for (const item of items.push(chunk as Buffer)) listed.push(readItem('list containers', item))
+    if (items.whole) return listed
+    throw new Failure('unavailable', "list containers: the Docker Engine's answer broke off")
+  })
+
+const readItem = (doing: string, text: string): inspect.ListedContainer => {
+  try {
+    return inspect.ListedContainer.parse(JSON.parse(text))
+  } catch (error) {
+    throw new Failure('invalid', `${doing}: the Docker Engine's answer cannot be read`, error)
+  }
+}
+
+/** The answer to a GET as it comes, for one that is too long to be held as a whole. */
+const askStream = (docker: Docker, path: string, options: object, abortSignal: AbortSignal) =>
+  new Promise<NodeJS.ReadableStream>((resolve, reject) => {
+    const question = { path, method: 'GET', options, abortSignal, isStream: true, statusCodes: { 200: true } }
+    docker.modem.dial(question, (error: unknown, answer: unknown) => {
+      if (error) reject(error)
+      else resolve(answer as NodeJS.ReadableStream)
+    })
+  })
 
 export const inspectContainer = (docker: Docker, id: string) =>
   ask(`inspect container ${id}`, inspect.Container, (abortSignal) =>
