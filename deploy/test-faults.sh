@@ -10,4 +10,5 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 # A file takes up to three minutes a seed.
 seeds=${FAULT_SEEDS:-3}
 [ -z "${SEEDS:-}" ] || seeds=$(echo "$SEEDS" | tr , '\n' | wc -l)
-WITHOUT_IMAGES=1 exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300))" "$@"
+export WITHOUT_IMAGES=1
+exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300))" "$@"
