@@ -6,8 +6,11 @@ import { ask } from './queries.ts'
 /**
  * What an engine says of the swarm that it is in. All but its own membership is known to managers alone. Without a
  * majority of its managers a swarm has no leader; a manager then answers with an error at once, or, while an election
- * is on, with nothing for up to 15 s.
+ * is on or it is demoted, with nothing for up to 15 s.
  */
+
+/** ms. A swarm answers within few, or else a question that is asked again is answered sooner. */
+const limit = 3000
 
 /** Of GET /info. */
 const Membership = z
@@ -168,18 +171,18 @@ export const swarmMembership = async (docker: Docker) => {
 
 /** These five are for managers: others refuse (`unavailable`). */
 export const listSwarmNodes = (docker: Docker) =>
-  ask('list nodes', z.array(Node), (signal) => bounded(docker.listNodes, docker, signal))
+  ask('list nodes', z.array(Node), (signal) => bounded(docker.listNodes, docker, signal), limit)
 
 export const listSwarmServices = (docker: Docker) =>
-  ask('list services', z.array(Service), (signal) => bounded(docker.listServices, docker, signal))
+  ask('list services', z.array(Service), (signal) => bounded(docker.listServices, docker, signal), limit)
 
 /** With those that have ended, of which a swarm keeps the last five a slot. */
 export const listSwarmTasks = (docker: Docker) =>
-  ask('list tasks', z.array(Task), (signal) => bounded(docker.listTasks, docker, signal))
+  ask('list tasks', z.array(Task), (signal) => bounded(docker.listTasks, docker, signal), limit)
 
 export const listSwarmSecrets = (docker: Docker) =>
-  ask('list secrets', z.array(Named), (signal) => bounded(docker.listSecrets, docker, signal))
+  ask('list secrets', z.array(Named), (signal) => bounded(docker.listSecrets, docker, signal), limit)
 
 /** The answer holds the data of all configs. */
 export const listSwarmConfigs = (docker: Docker) =>
-  ask('list configs', z.array(Named), (signal) => bounded(docker.listConfigs, docker, signal))
+  ask('list configs', z.array(Named), (signal) => bounded(docker.listConfigs, docker, signal), limit)
