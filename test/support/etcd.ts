@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import https from 'node:https'
@@ -31,13 +31,28 @@ export interface EtcdOptions {
   disk?: number
 }
 
+const diskName = 'etcd-disk-'
+
+/** Takes away the disks that killed tests have left: they are memory. */
+const mountDisk = async (dir: string, size: number): Promise<void> => {
+  const run = promisify(execFile)
+  const mounted = readFileSync('/proc/self/mounts', 'utf8').matchAll(
+    new RegExp(` (\\S+/${diskName}(\\d+)-\\S+) `, 'g'),
+  )
+  for (const [, left = '', owner] of mounted) {
+    if (existsSync(`/proc/${owner}`)) continue
+    await run('umount', ['--lazy', left])
+    await rm(left, { recursive: true })
+  }
+  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}m`, 'tmpfs', dir])
+}
+
 /** A real etcd cluster that answers; it ends with the test. */
 export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise<EtcdCluster> => {
   const { listen = '127.0.0.1', members: count = 1, args = [], disk, parties } = options
   const tls = options.tls === true || parties !== undefined
-  const dir = await mkdtemp(join(tmpdir(), 'etcd-'))
-  const run = promisify(execFile)
-  if (disk !== undefined) await run('mount', ['-t', 'tmpfs', '-o', `size=${disk}m`, 'tmpfs', dir])
+  const dir = await mkdtemp(join(tmpdir(), disk === undefined ? 'etcd-' : `${diskName}${process.pid}-`))
+  if (disk !== undefined) await mountDisk(dir, disk)
   const ports = await freePorts(listen, count * 2)
   const at = (index: number) => `${listen}:${ports[index]}`
   const names = Array.from({ length: count }, (_, index) => `m${index}`)
@@ -60,7 +75,7 @@ export const startEtcd = async (t: Teardown, options: EtcdOptions = {}): Promise
   })
   t.teardown(async () => {
     await Promise.all(members.map((member) => member.kill()))
-    if (disk !== undefined) await run('umount', [dir])
+    if (disk !== undefined) await promisify(execFile)('umount', [dir])
     await rm(dir, { recursive: true, force: true })
   })
   await Promise.all(members.map((member) => member.start()))
