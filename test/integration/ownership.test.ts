@@ -168,6 +168,7 @@ t.test('a user who may do no more than needed, and tokens that expire', async (t
   await agrees(t, of, 5000, 'after a restart of etcd, which forgets all tokens')
   await misses(t, sidecar, undefined)
   t.notMatch(sidecar.log, /secret/, 'the password is not in the log')
+  t.notMatch(sidecar.log, /not permit/, 'it lacks nothing')
   const [wrong, poor] = await Promise.all([
     SidecarProcess.start(t, { ...settings, OPENEBS_STORE_USER: 'root' }),
     writeFile(join(file, '../poor'), 'p').then(() =>
