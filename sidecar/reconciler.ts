@@ -166,4 +166,4 @@ export class Reconciler {
  * are looked at for the first time, passes must not take the time that the looks need. For a host with few records
  * nothing waits.
  */
-const restAfter = (records: number): number => (records < 400 ? 0 : Math.min(100, records / 200))
+const restAfter = (records: number): number => (records < 400 ? 0 : Math.min(250, records / 100))
