@@ -1,10 +1,10 @@
 import type { Container } from '../docker/inspect.ts'
-import { explain, isFailure } from '../process/failure.ts'
 import { encode, keys } from '../registry/keys.ts'
 import type { Host, Inventory, Service } from '../registry/records.ts'
 import type { Probe } from '../vsm/probe.ts'
 import * as inventory from './inventory.ts'
 import type { LabelFilter } from './labels.ts'
+import { type Entries, Ledger } from './ledger.ts'
 import { type ServiceHost, type ServiceRules, servicesOf } from './services.ts'
 import type { HostSnapshot } from './snapshot.ts'
 import { ingressServices, swarmInventory } from './swarm.ts'
@@ -24,19 +24,16 @@ export interface RegistrationRules {
   readonly labels: LabelFilter
 }
 
-/** The texts of records, or why there is none. */
-type Written = readonly (readonly [key: string, value: string | Error])[]
-
-type Entries = readonly (readonly [key: string, write: () => string])[]
-
 /**
  * Snapshot -> desired records. The records of an object that has not changed are not made again (the snapshot's
- * objects never change in place); apart from that it is a pure function of its arguments. One host's records at a
- * time: another `host` starts afresh.
+ * objects never change in place), and what it returns are the same maps each time, brought up to date; apart from that
+ * it is a pure function of its arguments. One host's records at a time: another `host` starts afresh. `follow` is told
+ * all VSMs before `answer` is asked.
  */
 export const createRegistrations = (rules: RegistrationRules) => {
-  let made = new WeakMap<object, Written>()
+  let ledger = new Ledger()
   let madeFor = ''
+  const vsms = new Set<Container>()
 
   return (
     snapshot: Pick<HostSnapshot, 'containers' | 'volumes' | 'images' | 'networks' | 'plugins'> & {
@@ -44,44 +41,47 @@ export const createRegistrations = (rules: RegistrationRules) => {
     },
     host: Host,
     answer: (probeKey: string) => Probe | undefined,
+    follow: (vsms: ReadonlySet<Container>) => void = () => {},
   ): Registrations => {
     const at = { host: host.host, addresses: host.addresses ?? [host.address] }
     const identity = [at.host, ...at.addresses].join(' ')
-    if (identity !== madeFor) made = new WeakMap()
+    if (identity !== madeFor) ledger = new Ledger()
     madeFor = identity
-    const desired = new Map<string, string>()
-    const refused = new Map<string, string>()
-    const add = (records: Written) => {
-      for (const [key, value] of records)
-        if (typeof value === 'string') desired.set(key, value)
-        else refused.set(key, explain(value))
-    }
-    const once = (object: object, entries: () => Entries) => {
-      const records = made.get(object) ?? write(entries())
-      made.set(object, records)
-      add(records)
-    }
-
-    add(write([[keys.host(host.host), () => encode('hosts', host)]]))
-    const { swarm } = snapshot
+    const { swarm, containers, images, networks, plugins, volumes } = snapshot
+    ledger.begin()
+    ledger.keep(host, () => [[keys.host(host.host), () => encode('hosts', host)]])
     // before the containers: what one of this host says of its own port counts for more
-    if (swarm) once(swarm, () => ofSwarm(swarm, host, rules))
-    const containers = [...snapshot.containers.values()]
-    for (const container of containers) once(container, () => ofContainer(container, at, rules))
-    for (const image of snapshot.images) once(image, () => [item(inventory.imageRecord(host.host, image))])
-    for (const network of snapshot.networks)
-      once(network, () => [item(inventory.networkRecord(host.host, network))])
-    for (const plugin of snapshot.plugins)
-      once(plugin, () => [item(inventory.pluginRecord(host.host, plugin))])
-    for (const volume of snapshot.volumes.values())
-      once(volume, () => [item(inventory.volumeRecord(host.host, volume))])
-    // last claim wins the key, so the best comes last
-    for (const container of containers.filter(isVsm).sort((a, b) => compareClaims(b, a))) {
-      const vsm = vsmOf(container, host, answer(probeKey(container)))
-      add(write([[keys.vsm(vsm.vsm, host.host), () => encode('vsms', vsm)]]))
+    if (swarm) ledger.keep(swarm, () => ofSwarm(swarm, host, rules))
+    const container = (object: Container) => {
+      if (isVsm(object)) vsms.add(object)
+      return ofContainer(object, at, rules)
     }
-    return { desired, refused }
+    for (const object of containers.values()) ledger.keep(object, container)
+    for (const image of images) ledger.keep(image, () => [item(inventory.imageRecord(host.host, image))])
+    for (const network of networks)
+      ledger.keep(network, () => [item(inventory.networkRecord(host.host, network))])
+    for (const plugin of plugins) ledger.keep(plugin, () => [item(inventory.pluginRecord(host.host, plugin))])
+    for (const volume of volumes.values())
+      ledger.keep(volume, () => [item(inventory.volumeRecord(host.host, volume))])
+    for (const vsm of vsms) if (!ledger.has(vsm)) vsms.delete(vsm)
+    follow(vsms)
+    // made at every pass, as probes answer without a change of the container
+    ledger.keep({}, () => [...vsms].sort(worstFirst).map((vsm) => vsmItem(vsm, host, answer)))
+    ledger.end()
+    return { desired: ledger.desired, refused: ledger.refused }
   }
+}
+
+/** The last claim wins a key. */
+const worstFirst = (a: Container, b: Container): number => compareClaims(b, a)
+
+const vsmItem = (
+  container: Container,
+  host: Host,
+  answer: (probeKey: string) => Probe | undefined,
+): Entries[number] => {
+  const vsm = vsmOf(container, host, answer(probeKey(container)))
+  return [keys.vsm(vsm.vsm, host.host), () => encode('vsms', vsm)]
 }
 
 const item = (record: Inventory): Entries[number] => [
@@ -104,14 +104,3 @@ const ofSwarm = (swarm: Swarm, host: Host, { labels, services }: RegistrationRul
   ...swarmInventory(host.host, swarm, labels).map(item),
   ...(services.from === 'published' ? ingressServices(host, swarm).map(serviceItem) : []),
 ]
-
-/** One record that does not fit its schema must not keep the others out. */
-const write = (entries: Entries): Written =>
-  entries.map(([key, text]): [string, string | Error] => {
-    try {
-      return [key, text()]
-    } catch (error) {
-      if (!isFailure(error)) throw error
-      return [key, error]
-    }
-  })

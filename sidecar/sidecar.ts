@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Docker } from '../docker/client.ts'
 import { hintsOf } from '../docker/hints.ts'
-import type { EngineInfo } from '../docker/inspect.ts'
+import type { Container, EngineInfo } from '../docker/inspect.ts'
 import { type WatchState, watchEngine } from '../docker/watch.ts'
 import { pause } from '../process/backoff.ts'
 import { Failure } from '../process/failure.ts'
@@ -230,13 +230,11 @@ export class Sidecar {
     const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
     const addresses = this.#addressesOf(engine, advertised)
     const host = hostRecord(run, engine, addresses, swarm)
-    const asked = new Map<string, string>()
-    for (const container of snapshot.containers.values()) {
-      const ask = portalToAsk(container, host.address)
-      if (ask) asked.set(...ask)
+    const follow = (vsms: ReadonlySet<Container>) => {
+      const asks = [...vsms].map((container) => portalToAsk(container, host.address))
+      this.#prober?.follow(new Map(asks.filter((ask) => ask !== undefined)))
     }
-    this.#prober?.follow(asked)
-    this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key))
+    this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key), follow)
     const since = this.#since
     this.#since = undefined
     return { ...this.#last, host, since, spares: unseenKeys(new Set(snapshot.missing)) }
