@@ -15,6 +15,8 @@ cluster of three etcd nodes, while on each host a container starts and ends now 
 an empty cluster takes for itself is not a host's. All of it shares this machine's cores.`
 
 const perProcess = 250
+/** ms that all may take to be there. */
+const patience = 300_000
 const services = '/openebs/v1/services/'
 
 interface Plan {
@@ -83,7 +85,7 @@ const measure = (hosts: number, { containers, seconds, every }: Plan) =>
     }))
     const pids = startCores(t, cores)
     const registry = { count: () => view.count(services) }
-    if (!(await whenCount(registry, hosts * containers, 120_000)))
+    if (!(await whenCount(registry, hosts * containers, patience, 500)))
       throw new Error(`${await registry.count()} of ${hosts * containers} services are there`)
     await sleep(5000)
 

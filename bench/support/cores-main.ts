@@ -15,8 +15,8 @@ export interface Core {
   readonly store: string
 }
 
-/** ms between the starts of two: all at once is another thing to measure. */
-const apart = 20
+/** ms between the starts of two: all at once is another thing to measure, and each reads the services of all once. */
+const apart = 100
 
 /** With the default settings, put together as sidecar/main.ts does. */
 const run = async ({ host, docker, store }: Core, stop: AbortSignal): Promise<void> => {

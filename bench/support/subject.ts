@@ -138,8 +138,9 @@ export const whenCount = async (
   registry: Pick<Registry, 'count'>,
   due: number,
   ms: number,
+  every = 5,
 ): Promise<number | undefined> =>
-  until(async () => ((await registry.count()) === due ? now() : undefined), { ms, every: 5 })
+  until(async () => ((await registry.count()) === due ? now() : undefined), { ms, every })
 
 /** "<service>/<host>:<container>:<port>", of ours and of the peer. */
 const containerOf = (key: string): string => key.split('/').at(-1)?.split(':')[1] ?? ''
