@@ -26,6 +26,11 @@ export class Newest {
     return this.#members.length
   }
 
+  /** From the oldest to the newest. */
+  get keys(): readonly string[] {
+    return this.#members.map(({ key }) => key)
+  }
+
   has(key: string): boolean {
     return this.#members[this.#place(key)]?.key === key
   }

@@ -122,6 +122,8 @@ export class Journal {
   async #serve(store: Store, host: string, signal: AbortSignal): Promise<void> {
     const stored = await this.#read(store, host, signal)
     if (!stored) return
+    const lost = this.#lost(stored)
+    if (lost) this.#waiting.unshift([this.#gap(lost)])
     this.#newest = new Newest(this.#options.most)
     const ends = this.#now() + (this.#options.keep + this.#span) * 1000
     this.#newest.done({ enter: stored.map(({ key }) => lastPart(key)), leave: [] }, ends)
@@ -154,6 +156,18 @@ export class Journal {
       }
     }
     return undefined
+  }
+
+  /** What this run has written and the store no longer has, though its time is not over: it was wiped, perhaps. */
+  #lost(stored: readonly Stored[]): Gap | undefined {
+    if (stored.length >= this.#options.most) return undefined // another run has made room
+    this.#newest.expire(this.#now())
+    const oldest = String(BigInt(Date.now() - this.#options.keep * 1000) * 1_000_000n).padStart(19, '0')
+    const there = new Set(stored.map(({ key }) => lastPart(key)))
+    const lost = this.#newest.keys.filter((key) => key >= oldest && !there.has(key))
+    const [first, last] = [lost[0], lost.at(-1)]
+    if (first === undefined || last === undefined) return undefined
+    return { from: nanoOf(first), to: nanoOf(last), reason: 'the store has lost entries that it had' }
   }
 
   /** Goes on from the newest entry of an earlier run with what happened since. An empty journal begins without a gap. */

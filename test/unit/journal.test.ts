@@ -334,6 +334,35 @@ t.test('the store is away: the first and the last are kept, and what is lost is 
   await store.close()
 })
 
+t.test('the store has lost what it had: the journal says so when it goes on', async (t) => {
+  const store = new MemoryStore()
+  const { journal, kill } = run(store, { ring: ringOf([]) })
+  for (const one of events(0, 5)) journal.event(one)
+  await wait(t, 'written', async () => (await entries(store)).length === 5)
+  await kill()
+  const kept = (await store.read('events/h1/')).entries.slice(-1)
+  for (const { key } of (await store.read('events/h1/')).entries.slice(0, -1))
+    await store.apply([{ kind: 'delete', key, guard: 'any' }])
+  const stop = new AbortController()
+  const serving = journal.serve(store, 'h1', stop.signal)
+  journal.event(event(5))
+  await wait(t, 'all that is known', async () => (await entries(store)).length === 3)
+  stop.abort()
+  await serving
+  const entryOf = (index: number) => eventEntry(event(index), labelFilter(['*']))
+  const [gap, ...others] = await entries(store)
+  t.match(gap, {
+    kind: 'gap',
+    reason: /has lost entries/,
+    from: entryOf(0).record.time,
+    to: entryOf(3).record.time,
+  })
+  t.strictSame(
+    others.map(({ key }) => key),
+    [kept[0]?.key.slice('events/h1/'.length), entryOf(5).key],
+  )
+})
+
 t.test('no more than the newest are kept', async (t) => {
   const store = new MemoryStore()
   const largest = { changes: 0 }
