@@ -18,12 +18,11 @@ export const runBench = async <O extends Options>(
   const { values, json } = readFlags(about, options)
   let status = 3
   try {
-    await using stack = new AsyncDisposableStack()
-    const t: Teardown = { teardown: (end: () => unknown) => stack.defer(async () => void (await end())) }
-    const rows = await measure(t, values)
+    const rows = await within((t) => measure(t, values))
     print(json ? JSON.stringify(rows) : showRows(rows))
     status = rows.every(({ holds }) => holds) ? 0 : 1
   } catch (error) {
+    await ending // what fails then fails because of it
     say(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
   process.exit(status)
@@ -67,9 +66,26 @@ const numberOf = (name: string, text: unknown, standard: number): number => {
   throw new Error(`--${name} is ${text}: expected a whole number`)
 }
 
+/** What is open: a program that is told to end closes it first, the newest first. */
+const open: AsyncDisposableStack[] = []
+const endEarly = async (): Promise<void> => {
+  try {
+    for (const stack of open.toReversed()) await stack.disposeAsync()
+  } finally {
+    process.exit(130)
+  }
+}
+let ending: Promise<void> | undefined
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    ending = endEarly()
+  })
+
 /** Work that cleans up after itself as soon as it is done, not only at the end of the program. */
 export const within = async <T>(work: (t: Teardown) => Promise<T>): Promise<T> => {
   await using stack = new AsyncDisposableStack()
+  open.push(stack)
+  stack.defer(() => void open.splice(open.indexOf(stack), 1))
   return await work({ teardown: (end: () => unknown) => stack.defer(async () => void (await end())) })
 }
 
