@@ -10,5 +10,5 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 # A file takes up to three minutes a seed.
 seeds=${FAULT_SEEDS:-3}
 [ -z "${SEEDS:-}" ] || seeds=$(echo "$SEEDS" | tr , '\n' | wc -l)
-export WITHOUT_IMAGES=1
+export TEST_TEMPLATE=no
 exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300))" "$@"

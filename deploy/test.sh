@@ -1,7 +1,7 @@
 #!/bin/sh
 # test.sh [FILE...]   sets up what the tests need, runs them (or the named ones) and counts: N passed, N failed[, N skipped]
 #
-# test/faults takes long, and is run by test-faults.sh alone. WITHOUT_IMAGES=1 is for tests that need no image of ours.
+# test/faults takes long, and is run by test-faults.sh alone.
 # The tests make their own engines, etcds and targets, away from this machine's: no daemon of the user is asked for anything.
 set -eu
 # shellcheck source=deploy/lib.sh
