@@ -30,14 +30,18 @@ const follow = async (stage: Stage): Promise<void> => {
   const store = await openEtcd({ uri: stage.settings.OPENEBS_STORE ?? '', limit: 1000 })
   const { revision } = await store.read(prefix)
   byStore = []
-  stop = new AbortController()
-  const { signal } = stop
+  const ending = new AbortController()
+  stop = ending
+  const { signal } = ending
   const following = (async () => {
     for await (const batch of store.watch(prefix, revision, signal))
       for (const event of batch) if (event.kind === 'put') byStore.push(JSON.parse(event.entry.value).port)
     await store.close()
   })()
-  t.teardown(() => following)
+  t.teardown(() => {
+    ending.abort()
+    return following
+  })
   byStream = await EventReader.open(t, `${stage.sidecar.url}/v1/watch?prefix=${prefix}`)
   await byStream.wait((reader) => reader.count('ready') > 0)
 }
