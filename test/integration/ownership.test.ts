@@ -300,8 +300,11 @@ t.test('a successor takes over without a moment of absence', async (t) => {
   t.teardown(() => watch.kill('SIGKILL'))
   let seen = ''
   watch.stdout?.on('data', (chunk: Buffer) => (seen += chunk))
-  await etcd.ctl('put', `${prefix}begin`, '')
-  t.ok(await until(() => seen.includes('begin') || undefined, { ms: 5000 }), 'the watch sees')
+  const watches = async () => {
+    await etcd.ctl('put', `${prefix}begin`, '')
+    return seen.includes('begin') || undefined
+  }
+  t.ok(await until(watches, { ms: 10_000 }), 'the watch sees')
 
   t.equal(await first.end('SIGTERM'), 0)
   t.strictSame(
