@@ -29,13 +29,14 @@ const streamed = (): number[] =>
 const follow = async (stage: Stage): Promise<void> => {
   const store = await openEtcd({ uri: stage.settings.OPENEBS_STORE ?? '', limit: 1000 })
   const { revision } = await store.read(prefix)
-  byStore = []
+  const seen: number[] = []
+  byStore = seen
   const ending = new AbortController()
   stop = ending
   const { signal } = ending
   const following = (async () => {
     for await (const batch of store.watch(prefix, revision, signal))
-      for (const event of batch) if (event.kind === 'put') byStore.push(JSON.parse(event.entry.value).port)
+      for (const event of batch) if (event.kind === 'put') seen.push(JSON.parse(event.entry.value).port)
     await store.close()
   })()
   t.teardown(() => {
