@@ -191,7 +191,7 @@ export const agrees = (container: Container, listed: ListedContainer, now = Date
  * A container that ended and started again unseen can look as before in all but its times. The list has them rounded
  * (at first to seconds), and by the daemon's clock: 2 s more or less are allowed for.
  */
-const sameRun = ({ startedAt, finishedAt }: Container, status: string, now: number): boolean => {
+export const sameRun = ({ startedAt, finishedAt }: Container, status: string, now: number): boolean => {
   const up = /^Up (?<time>[^(]*\w)/.exec(status)?.groups?.time
   const ended = /^(?:Exited|Restarting) \(-?\d+\) (?<time>.*) ago$/.exec(status)?.groups?.time
   const said = up ?? ended

@@ -37,23 +37,25 @@ export const engineInfo = (docker: Docker, ms = limit) =>
     ms,
   )
 
-/** All containers, running or not. */
-export const listContainers = (docker: Docker): Promise<inspect.ListedContainer[]> =>
+/**
+ * All containers, running or not: `each` is given the text of one after the other, as JSON (readListed). A list of
+ * thousands is long, and most of them are known already.
+ */
+export const listContainers = (docker: Docker, each: (text: string) => void): Promise<void> =>
   callDocker('list containers', limit, async (abortSignal) => {
     const answer = await askStream(docker, '/containers/json?', { all: true }, abortSignal)
     const items = new Items()
-    const listed: inspect.ListedContainer[] = []
-    for await (const chunk of answer)
-      for (const item of items.push(chunk as Buffer)) listed.push(readItem('list containers', item))
-    if (items.whole) return listed
-    throw new Failure('unavailable', "list containers: the Docker Engine's answer broke off")
+    for await (const chunk of answer) items.push(chunk as Buffer).forEach(each)
+    if (!items.whole)
+      throw new Failure('unavailable', "list containers: the Docker Engine's answer broke off")
   })
 
-const readItem = (doing: string, text: string): inspect.ListedContainer => {
+/** Rejects as a question does. */
+export const readListed = (text: string): inspect.ListedContainer => {
   try {
     return inspect.ListedContainer.parse(JSON.parse(text))
   } catch (error) {
-    throw new Failure('invalid', `${doing}: the Docker Engine's answer cannot be read`, error)
+    throw new Failure('invalid', "list containers: the Docker Engine's answer cannot be read", error)
   }
 }
 

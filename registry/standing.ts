@@ -1,5 +1,5 @@
 import type { Desired } from './diff.ts'
-import type { Entry, Event, Revision, Snapshot, Store } from './store.ts'
+import type { Entry, Event, Revision, Snapshot, Stamp, Store } from './store.ts'
 
 /** What of one owner's stands in the registry, as far as is known: by the last read, and by the writes since then. */
 export class Standing {
@@ -18,6 +18,8 @@ export class Standing {
   /** Keys that a write of ours may have changed, or not: its outcome is open. */
   readonly #open = new Set<string>()
   #known = false
+  /** Which data the store held. */
+  #origin: string | undefined
 
   constructor(source: {
     readonly store: Store
@@ -47,22 +49,47 @@ export class Standing {
 
   /** Reads all, or at a resync without what only others would have put into the shared ranges. Returns what is new. */
   async read(desired: Desired, depth: 'resync' | 'sweep'): Promise<readonly Entry[]> {
-    const { store, prefixes, shared = [], owns } = this.#source
+    const { prefixes, shared = [], owns } = this.#source
     const whole = depth === 'sweep' ? [...prefixes, ...shared] : prefixes
     const among = (key: string) => shared.some((prefix) => key.startsWith(prefix)) && owns(key)
-    const keys = depth === 'sweep' ? [] : [...new Set([...desired.keys(), ...this.entries.keys()])]
-    const snapshots = await Promise.all([
-      ...whole.map((prefix) => store.read(prefix)),
-      ...(keys.some(among) ? [store.readKeys(keys.filter(among))] : []),
-    ])
+    const keys =
+      depth === 'sweep' ? [] : [...new Set([...desired.keys(), ...this.entries.keys()])].filter(among)
+    const recognized = this.#known && depth === 'resync' ? await this.#recognize(whole, keys) : undefined
+    const { entries, origin, revision } = recognized ?? (await this.#read(whole, keys))
     const before = this.entries
-    const found = snapshots.flatMap(({ entries }) => entries.filter(({ key }) => owns(key)))
-    this.entries = new Map(found.map((entry) => [entry.key, sharing(entry, desired)]))
+    this.entries = new Map(entries.map((entry) => sharing(entry, before, desired)))
     const fresh = this.#compare([...new Set([...before.keys(), ...this.entries.keys()])], before)
     this.#known = true
+    this.#origin = origin
+    this.revision = revision
     this.#open.clear()
-    this.#note(snapshots)
     return fresh
+  }
+
+  async #read(prefixes: readonly string[], keys: readonly string[]): Promise<Snapshot> {
+    const { store, owns } = this.#source
+    return joined(
+      [...prefixes.map((prefix) => store.read(prefix)), ...(keys.length > 0 ? [store.readKeys(keys)] : [])],
+      owns,
+    )
+  }
+
+  /** Reads the values of those alone that are not known by their revision. Undefined where other data stand there now. */
+  async #recognize(prefixes: readonly string[], keys: readonly string[]): Promise<Snapshot | undefined> {
+    const { store, owns } = this.#source
+    const stamps = await joined(
+      [...prefixes.map((prefix) => store.stamps(prefix)), ...(keys.length > 0 ? [store.stampsOf(keys)] : [])],
+      owns,
+    )
+    if (stamps.origin !== this.#origin) return undefined
+    const known = stamps.entries.flatMap(({ key, revision, lease }) => {
+      const entry = this.entries.get(key)
+      return entry?.revision === revision && entry.lease === lease ? [entry] : []
+    })
+    const recognized = new Set(known.map(({ key }) => key))
+    const strange = stamps.entries.map(({ key }) => key).filter((key) => !recognized.has(key))
+    const read = strange.length > 0 ? (await store.readKeys(strange)).entries : []
+    return { ...stamps, entries: [...known, ...read] }
   }
 
   /** Reads some keys, and leaves the others as they are known. Returns what is new. */
@@ -70,10 +97,10 @@ export class Standing {
     const snapshot = await this.#source.store.readKeys(keys)
     const before = new Map(keys.flatMap((key) => entryOf(this.entries, key)))
     for (const key of keys) this.entries.delete(key)
-    for (const entry of snapshot.entries) this.entries.set(entry.key, sharing(entry, desired))
+    for (const entry of snapshot.entries) this.entries.set(...sharing(entry, before, desired))
     const fresh = this.#compare(keys, before)
     for (const key of keys) this.#open.delete(key)
-    this.#note([snapshot])
+    this.revision = snapshot.revision
     return fresh
   }
 
@@ -82,11 +109,6 @@ export class Standing {
     if (this.#known) for (const key of moved) if (!this.#open.has(key)) this.moved.add(key)
     return (this.#known ? moved : keys).flatMap((key) => this.entries.get(key) ?? [])
   }
-
-  #note(snapshots: readonly Snapshot[]): void {
-    // the first one: the others are of the same time or later
-    this.revision = snapshots[0]?.revision ?? this.revision
-  }
 }
 
 const entryOf = (entries: ReadonlyMap<string, Entry>, key: string): [string, Entry][] => {
@@ -94,8 +116,29 @@ const entryOf = (entries: ReadonlyMap<string, Entry>, key: string): [string, Ent
   return entry ? [[key, entry]] : []
 }
 
-/** Equal texts need not be kept twice: of 10,000 containers they are 10 MB. */
-const sharing = (entry: Entry, desired: Desired): Entry => {
+/** What several reads found, of one owner; as of the first one: the others are of the same time or later. */
+const joined = async <T extends Stamp>(
+  reads: readonly Promise<Snapshot<T>>[],
+  owns: (key: string) => boolean,
+): Promise<Snapshot<T>> => {
+  const snapshots = await Promise.all(reads)
+  const { revision = '0', origin = '' } = snapshots[0] ?? {}
+  return {
+    revision,
+    origin,
+    entries: snapshots.flatMap(({ entries }) => entries.filter(({ key }) => owns(key))),
+  }
+}
+
+/** What is there already need not be kept twice: of 10,000 containers it is 15 MB. */
+const sharing = (
+  entry: Entry,
+  before: ReadonlyMap<string, Entry>,
+  desired: Desired,
+): readonly [string, Entry] => {
+  const known = before.get(entry.key)
+  if (known?.revision === entry.revision && known.lease === entry.lease && known.value === entry.value)
+    return [known.key, known]
   const value = desired.get(entry.key)
-  return value === entry.value ? { ...entry, value } : entry
+  return [entry.key, value === entry.value ? { ...entry, value } : entry]
 }

@@ -12,6 +12,9 @@ export interface Store {
   read(prefix: string): Promise<Snapshot>
   /** What stands at exactly these keys, any number, in their order and as of one revision; of absent ones nothing. */
   readKeys(keys: readonly string[]): Promise<Snapshot>
+  /** As `read` and `readKeys`, without the values: for whoever knows them by their revision. */
+  stamps(prefix: string): Promise<Snapshot<Stamp>>
+  stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>>
   /**
    * Applies all changes or none. At most `limits.changes` of them, each key once (else `invalid`). Returns the revision
    * of the write. A write whose answer got lost is settled by reading before this answers; where two writers might
@@ -39,16 +42,19 @@ export interface Store {
 /** Orders all writes of a store: a whole number in decimal, which only rises. */
 export type Revision = string
 
-export interface Entry {
+/** What tells whether an entry is still the one that is known. */
+export interface Stamp {
   readonly key: string
-  readonly value: string
   readonly revision: Revision
   /** The lease that it dies with. */
   readonly lease?: LeaseId
 }
-export interface Snapshot {
+export interface Entry extends Stamp {
+  readonly value: string
+}
+export interface Snapshot<T extends Stamp = Entry> {
   /** Of a prefix: ordered by key. */
-  readonly entries: readonly Entry[]
+  readonly entries: readonly T[]
   readonly revision: Revision
   /** Names the store's data: another origin means that the store was wiped or replaced. */
   readonly origin: string

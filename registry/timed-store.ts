@@ -23,6 +23,8 @@ export const timed = (store: Store, took: (call: StoreCall, ms: number) => void)
     description: store.description,
     read: (prefix) => time('read', () => store.read(prefix)),
     readKeys: (keys) => time('read', () => store.readKeys(keys)),
+    stamps: (prefix) => time('read', () => store.stamps(prefix)),
+    stampsOf: (keys) => time('read', () => store.stampsOf(keys)),
     apply: (changes) => time('apply', () => store.apply(changes)),
     grant: async (ttl) => lease(await time('grant', () => store.grant(ttl))),
     watch: (prefix, from, signal, patience) => store.watch(prefix, from, signal, patience),

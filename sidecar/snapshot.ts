@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Docker } from '../docker/client.ts'
 import { afterDeath } from '../docker/death.ts'
 import type { EngineEvent } from '../docker/events.ts'
 import { type Hint, type ObjectType, objectTypes } from '../docker/hints.ts'
-import * as inspect from '../docker/inspect.ts'
+import type * as inspect from '../docker/inspect.ts'
 import * as queries from '../docker/queries.ts'
+import { RollCall } from '../docker/roll-call.ts'
 import { backoff, pause } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
@@ -43,11 +45,12 @@ export class HostState {
   #volumes: ObjectTracker<inspect.Volume>
   #swarm: SwarmState
   #resyncEvery: number
+  #rollCall = new RollCall()
   #lists = {
     engine: undefined as inspect.EngineInfo | undefined,
-    images: [] as inspect.Image[],
-    networks: [] as inspect.Network[],
-    plugins: [] as inspect.Plugin[],
+    images: [] as readonly inspect.Image[],
+    networks: [] as readonly inspect.Network[],
+    plugins: [] as readonly inspect.Plugin[],
   }
   #listed = new Set<Subject>()
   #missing = new Set<Subject>(['engine', 'swarm', ...objectTypes])
@@ -131,26 +134,42 @@ export class HostState {
   async run(): Promise<void> {
     const docker = this.#docker
     const every = () => this.#resyncEvery * (0.8 + 0.4 * Math.random())
-    const lister = (type: Subject, list: () => Promise<void>) =>
-      this.#lister(type, every, async () => {
-        await list()
-        return true
-      })
+    const lister = (type: Subject, list: () => Promise<boolean>) => this.#lister(type, every, list)
+    // what they find is told by those who then look
+    const looking = (list: () => Promise<void>) => async () => {
+      await list()
+      return false
+    }
+    const lists = this.#lists
     await Promise.all([
       lister('engine', async () => {
-        this.#lists.engine = await queries.engineInfo(docker)
+        const before = lists.engine
+        lists.engine = await queries.engineInfo(docker)
+        return !before || !isDeepStrictEqual({ ...lists.engine, time: before.time }, before)
       }),
       lister('image', async () => {
-        this.#lists.images = await queries.listImages(docker)
+        const before = lists.images
+        lists.images = renewed(before, await queries.listImages(docker))
+        return lists.images !== before
       }),
       lister('network', async () => {
-        this.#lists.networks = await queries.listNetworks(docker)
+        const before = lists.networks
+        lists.networks = renewed(before, await queries.listNetworks(docker))
+        return lists.networks !== before
       }),
       lister('plugin', async () => {
-        this.#lists.plugins = await queries.listPlugins(docker)
+        const before = lists.plugins
+        lists.plugins = renewed(before, await queries.listPlugins(docker))
+        return lists.plugins !== before
       }),
-      lister('container', () => this.#listContainers()),
-      lister('volume', () => this.#listVolumes()),
+      lister(
+        'container',
+        looking(() => this.#listContainers()),
+      ),
+      lister(
+        'volume',
+        looking(() => this.#listVolumes()),
+      ),
       this.#lister(
         'swarm',
         () => this.#swarm.wait,
@@ -188,14 +207,13 @@ export class HostState {
 
   /** A list only says what to inspect: it may be older than an inspection that ran meanwhile. */
   async #listContainers(): Promise<void> {
-    const listed = await queries.listContainers(this.#docker)
-    const ids = new Set(listed.map((container) => container.Id))
     const known = this.#containers.objects
-    for (const id of known.keys()) if (!ids.has(id)) this.#containers.mark(id)
-    for (const item of listed) {
-      const container = known.get(item.Id)
-      if (!container || !inspect.agrees(container, item)) this.#containers.mark(item.Id)
-    }
+    const rollCall = this.#rollCall
+    await queries.listContainers(this.#docker, (text) => {
+      const id = rollCall.call(text, known)
+      if (id !== undefined) this.#containers.mark(id)
+    })
+    for (const id of rollCall.end(known)) this.#containers.mark(id)
   }
 
   async #listVolumes(): Promise<void> {
@@ -215,6 +233,20 @@ export class HostState {
         this.#missing.delete(type)
     if (differs || this.#missing.size < missing) this.#changed(since)
   }
+}
+
+/** The new list, with the objects of before where nothing has changed; the very list of before where none has. */
+const renewed = <T extends { readonly id: string }>(
+  before: readonly T[],
+  now: readonly T[],
+): readonly T[] => {
+  const known = new Map(before.map((one) => [one.id, one]))
+  const after = now.map((one) => {
+    const was = known.get(one.id)
+    return was !== undefined && isDeepStrictEqual(was, one) ? was : one
+  })
+  const same = after.length === before.length && after.every((one, index) => one === before[index])
+  return same ? before : after
 }
 
 const sameVolume = (a: inspect.Volume | undefined, b: inspect.Volume): boolean =>

@@ -1,4 +1,4 @@
-import type { IRangeRequest, IRangeResponse } from 'etcd3'
+import type { IKeyValue, IRangeRequest, IRangeResponse } from 'etcd3'
 import { z } from 'zod'
 import { Failure, isFailure } from '../../process/failure.ts'
 import { inParallel } from '../../process/in-parallel.ts'
@@ -13,6 +13,7 @@ import {
   limits,
   type Revision,
   type Snapshot,
+  type Stamp,
   type Store,
 } from '../store.ts'
 import { isRefusal } from './etcd/failures.ts'
@@ -20,7 +21,7 @@ import { Fence } from './etcd/fence.ts'
 import { EtcdLease } from './etcd/lease.ts'
 import { Members } from './etcd/members.ts'
 import { EtcdSettings } from './etcd/settings.ts'
-import { appliedBefore, toEntry, toTxn } from './etcd/transaction.ts'
+import { appliedBefore, toEntry, toStamp, toTxn } from './etcd/transaction.ts'
 import { follow, type Range } from './etcd/watch.ts'
 
 export { defaultPrefix, parseStoreUri } from './etcd/settings.ts'
@@ -55,11 +56,19 @@ class EtcdStore implements Store {
   }
 
   read(prefix: string): Promise<Snapshot> {
-    return this.#final((end) => this.#pages(this.#range(prefix), end))
+    return this.#final((end) => this.#pages(this.#range(prefix), whole, end))
   }
 
   readKeys(keys: readonly string[]): Promise<Snapshot> {
-    return this.#final((end) => this.#parts([...new Set(keys)], end))
+    return this.#final((end) => this.#parts([...new Set(keys)], whole, end))
+  }
+
+  stamps(prefix: string): Promise<Snapshot<Stamp>> {
+    return this.#final((end) => this.#pages(this.#range(prefix), stamped, end))
+  }
+
+  stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>> {
+    return this.#final((end) => this.#parts([...new Set(keys)], stamped, end))
   }
 
   async apply(changes: readonly Change[]): Promise<Revision> {
@@ -133,7 +142,7 @@ class EtcdStore implements Store {
   }
 
   /** A read after which no late write of ours can change what it found. */
-  async #final(read: (end: number) => Promise<Snapshot>): Promise<Snapshot> {
+  async #final<T extends Stamp>(read: (end: number) => Promise<Snapshot<T>>): Promise<Snapshot<T>> {
     const end = this.#members.end()
     await this.#fence?.standing(end)
     for (;;) {
@@ -146,14 +155,15 @@ class EtcdStore implements Store {
     }
   }
 
-  async #pages(range: Range, end: number): Promise<Snapshot> {
-    const entries: Entry[] = []
+  async #pages<T extends Stamp>(range: Range, as: Form<T>, end: number): Promise<Snapshot<T>> {
+    const entries: T[] = []
+    const { keys_only } = as
     let { key } = range
     let at: { revision: Revision } | undefined
     for (;;) {
-      const { kvs, more, header } = await this.#get({ ...range, key, limit: page, ...at }, end)
+      const { kvs, more, header } = await this.#get({ ...range, key, keys_only, limit: page, ...at }, end)
       at ??= { revision: header.revision }
-      for (const kv of kvs) entries.push(toEntry(kv, this.#prefix.length))
+      for (const kv of kvs) entries.push(as.of(kv, this.#prefix.length))
       const last = kvs.at(-1)
       if (!more || !last) return { entries, revision: at.revision, origin: header.cluster_id }
       key = Buffer.concat([last.key, Buffer.of(0)])
@@ -161,26 +171,32 @@ class EtcdStore implements Store {
   }
 
   /** The first part says of which revision the others have to be. */
-  async #parts(keys: readonly string[], end: number): Promise<Snapshot> {
+  async #parts<T extends Stamp>(keys: readonly string[], as: Form<T>, end: number): Promise<Snapshot<T>> {
     const [some = [], ...others] = [...chunks(keys, limits.changes)]
-    const first = await this.#some(some, end)
+    const first = await this.#some(some, as, end)
     const rest = await inParallel(others, limits.transactions, (part) =>
-      this.#some(part, end, first.revision),
+      this.#some(part, as, end, first.revision),
     )
     return { ...first, entries: [first, ...rest].flatMap(({ entries }) => entries) }
   }
 
   /** What stands at up to `limits.changes` keys, now or at a revision. */
-  async #some(keys: readonly string[], end: number, at?: Revision): Promise<Snapshot> {
+  async #some<T extends Stamp>(
+    keys: readonly string[],
+    as: Form<T>,
+    end: number,
+    at?: Revision,
+  ): Promise<Snapshot<T>> {
+    const { keys_only } = as
     const success = keys.map((key) => ({
-      request_range: { key: this.#at(key), ...(at !== undefined && { revision: at }) },
+      request_range: { key: this.#at(key), keys_only, ...(at !== undefined && { revision: at }) },
     }))
     const { responses, header } = await this.#members.call(end, (client, options) =>
       client.kv.txn({ success }, options),
     )
     const kvs = responses.flatMap(({ response_range }) => response_range.kvs)
     return {
-      entries: kvs.map((kv) => toEntry(kv, this.#prefix.length)),
+      entries: kvs.map((kv) => as.of(kv, this.#prefix.length)),
       revision: header.revision,
       origin: header.cluster_id,
     }
@@ -190,11 +206,20 @@ class EtcdStore implements Store {
   async #look(changes: readonly Change[], end: number): Promise<ReadonlyMap<string, Entry>> {
     const { entries } = await this.#some(
       changes.map(({ key }) => key),
+      whole,
       end,
     )
     return new Map(entries.map((entry) => [entry.key, entry]))
   }
 }
+
+/** What is asked of a key, and made of the answer. */
+interface Form<T extends Stamp> {
+  readonly keys_only: boolean
+  of(kv: IKeyValue, cut: number): T
+}
+const whole: Form<Entry> = { keys_only: false, of: toEntry }
+const stamped: Form<Stamp> = { keys_only: true, of: toStamp }
 
 const names = (changes: readonly Change[]): string => {
   const shown = changes.slice(0, 3).map(({ key }) => key)

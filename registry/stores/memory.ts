@@ -9,6 +9,7 @@ import {
   type LeaseId,
   type Revision,
   type Snapshot,
+  type Stamp,
   type Store,
 } from '../store.ts'
 
@@ -48,6 +49,14 @@ export class MemoryStore implements Store {
     await this.#before('read')
     const entries = [...new Set(keys)].flatMap((key) => this.#entries.get(key) ?? [])
     return { entries, revision: String(this.#revision), origin: this.#origin }
+  }
+
+  async stamps(prefix: string): Promise<Snapshot<Stamp>> {
+    return withoutValues(await this.read(prefix))
+  }
+
+  async stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>> {
+    return withoutValues(await this.readKeys(keys))
   }
 
   async apply(changes: readonly Change[]): Promise<Revision> {
@@ -154,5 +163,10 @@ export class MemoryStore implements Store {
     })
   }
 }
+
+const withoutValues = ({ entries, ...of }: Snapshot): Snapshot<Stamp> => ({
+  ...of,
+  entries: entries.map(({ value: _, ...stamp }) => stamp),
+})
 
 const byKey = (a: Entry, b: Entry): number => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))

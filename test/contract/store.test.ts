@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
 import { explain, type FailureKind, isFailure } from '../../process/failure.ts'
 import { keyParts, keys } from '../../registry/keys.ts'
-import type { Change, Event, Store } from '../../registry/store.ts'
+import type { Change, Event, Snapshot, Store } from '../../registry/store.ts'
 import { chunks, limits } from '../../registry/store.ts'
 import { type EtcdSettings, openEtcd } from '../../registry/stores/etcd.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
@@ -146,6 +146,13 @@ const contract = (name: string, open: (t: Test) => Promise<Opened>) =>
       t.equal(origin, (await store.read('k/')).origin)
       t.equal(revision, (await store.read('k/')).revision)
       t.same((await store.readKeys([])).entries, [])
+      const bare = (snapshot: Snapshot) => ({
+        ...snapshot,
+        entries: snapshot.entries.map(({ value: _, ...stamp }) => stamp),
+      })
+      t.strictSame(await store.stamps('k/'), bare(await store.read('k/')), 'stamps are all but the values')
+      t.strictSame(await store.stampsOf(all), bare(await store.readKeys(all)))
+      t.same((await store.stampsOf(['k/none'])).entries, [])
       let writing = true
       const writer = (async () => {
         for (let n = 1; writing; n++)

@@ -6,7 +6,7 @@ import { showRows } from '../../bench/support/rows.ts'
 import { median, quantile } from '../../bench/support/statistics.ts'
 import { objectsWith, SyntheticEngine } from '../../bench/support/synthetic-engine.ts'
 import { connectDocker } from '../../docker/client.ts'
-import { agrees } from '../../docker/inspect.ts'
+import { agrees, type ListedContainer } from '../../docker/inspect.ts'
 import * as queries from '../../docker/queries.ts'
 import { watchEngine } from '../../docker/watch.ts'
 import { until } from '../../process/backoff.ts'
@@ -27,7 +27,8 @@ const start = async (t: Test) => {
 t.test('its answers are read as those of an Engine, and fit together', async (t) => {
   const { engine, docker } = await start(t)
   engine.fill(25)
-  const listed = await queries.listContainers(docker)
+  const listed: ListedContainer[] = []
+  await queries.listContainers(docker, (text) => listed.push(queries.readListed(text)))
   t.equal(listed.length, 25)
   const containers = await Promise.all(listed.map(({ Id }) => queries.inspectContainer(docker, Id)))
   t.ok(

@@ -1,5 +1,5 @@
 import type { IKeyValue, IRequestOp, ITxnRequest } from 'etcd3'
-import type { Change, Entry, Revision } from '../../store.ts'
+import type { Change, Entry, Revision, Stamp } from '../../store.ts'
 
 /** A key that must still stand at a revision ("0": be absent) for a transaction to be done. */
 export interface Fenced {
@@ -35,8 +35,13 @@ export const toTxn = (
 
 /** An entry from its form in etcd. `cut` is the length of the store's prefix in bytes. */
 export const toEntry = (kv: IKeyValue, cut: number): Entry => ({
-  key: kv.key.subarray(cut).toString(),
+  ...toStamp(kv, cut),
   value: kv.value.toString(),
+})
+
+/** The same of one that came without its value. */
+export const toStamp = (kv: IKeyValue, cut: number): Stamp => ({
+  key: kv.key.subarray(cut).toString(),
   revision: kv.mod_revision,
   ...(kv.lease !== '0' && { lease: kv.lease }),
 })
