@@ -8,7 +8,10 @@ export interface Owner {
   owns(key: string): boolean
   /** The lease that the owner's entries are bound to; undefined for durable ones. */
   readonly lease: Lease | undefined
-  /** Which keys are left as they are where none is desired: the owner does not know yet what it wants there. */
+  /**
+   * Which keys are left as they are where none is desired: the owner does not know yet what it wants there. It does know
+   * of what it has written on this very lease.
+   */
   spares?(key: string): boolean
 }
 
@@ -24,7 +27,7 @@ export interface Owner {
  * | a value | equal, another lease  | put, guarded by actual's revision   |
  * | a value | other                 | put, guarded by actual's revision   |
  * | none    | any                   | delete, guarded by its revision     |
- * | none    | any, spared           | –                                   |
+ * | none    | spared, another lease | –                                   |
  * | either  | not the owner's       | –                                   |
  *
  * An entry on another lease is one that an earlier run of the owner left behind: it would vanish with that lease.
@@ -45,9 +48,12 @@ export const diff = (
     changes.push({ kind: 'put', key, value, guard, ...(lease && { lease }) })
   }
   if (standing === actual.size) return changes
-  for (const { key, revision } of actual.values())
-    if (!desired.has(key) && owns(key) && !spares(key))
+  const spared = (entry: Entry) => (lease === undefined || entry.lease !== lease.id) && spares(entry.key)
+  for (const entry of actual.values()) {
+    const { key, revision } = entry
+    if (!desired.has(key) && owns(key) && !spared(entry))
       changes.push({ kind: 'delete', key, guard: { revision } })
+  }
   return changes
 }
 

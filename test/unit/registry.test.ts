@@ -63,11 +63,12 @@ t.test('diff', async (t) => {
     const after = applied(diff(d, a, { owns, lease: l }), a, 'new')
     return diff(d, after, { owns, lease: l }).length === 0
   })
-  law('what is spared stays, unless something is desired there', (d, a, l) => {
+  law('what is spared stays, unless something is desired there, or this lease has brought it', (d, a, l) => {
     const spares = (key: string) => key < 'mine/c'
     const changes = diff(d, a, { owns, lease: l, spares })
+    const stays = (key: string) => spares(key) && (!l || a.get(key)?.lease !== l.id)
     const all = diff(d, a, { owns, lease: l })
-    return JSON.stringify(changes) === JSON.stringify(all.filter((c) => c.kind === 'put' || !spares(c.key)))
+    return JSON.stringify(changes) === JSON.stringify(all.filter((c) => c.kind === 'put' || !stays(c.key)))
   })
   law('no key of another is touched', (d, a, l) =>
     diff(d, a, { owns, lease: l }).every(({ key }) => owns(key)),
