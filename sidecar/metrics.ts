@@ -50,6 +50,7 @@ export const createMetrics = (gauges: Gauges): Metrics => {
       registers,
       labelNames: [label],
       collect() {
+        this.reset() // what there is none of any more must not stay as it was
         for (const [value, count] of Object.entries(read())) this.set({ [label]: value }, count)
       },
     })
