@@ -81,6 +81,7 @@ export const watchEngine = async (
         })
         if (!signal.aborted) handlers.state({ kind: 'connecting', reason })
       } catch (error) {
+        if (!isFailure(error)) throw error
         handlers.state({ kind: 'connecting', reason: explain(error) })
       }
       await pause(backoff(attempt, 100, 2000), signal)
@@ -222,7 +223,8 @@ class Watch {
       ring = await readRing(this.#docker)
     } catch (error) {
       if (!isFailure(error)) throw error
-      this.#handlers.doubt?.(explain(error))
+      // only what is in doubt is ever certain again: at the first start nothing is
+      if (this.#doubt) this.#handlers.doubt?.(explain(error))
       return false
     }
     this.#tell(ring.now)

@@ -209,10 +209,15 @@ export class HostState {
   async #listContainers(): Promise<void> {
     const known = this.#containers.objects
     const rollCall = this.#rollCall
-    await queries.listContainers(this.#docker, (text) => {
-      const id = rollCall.call(text, known)
-      if (id !== undefined) this.#containers.mark(id)
-    })
+    try {
+      await queries.listContainers(this.#docker, (text) => {
+        const id = rollCall.call(text, known)
+        if (id !== undefined) this.#containers.mark(id)
+      })
+    } catch (error) {
+      this.#rollCall = new RollCall() // whom a list called that broke off need not be in the next one
+      throw error
+    }
     for (const id of rollCall.end(known)) this.#containers.mark(id)
   }
 

@@ -7,9 +7,6 @@ import { connectDocker } from '../../docker/client.ts'
 import { humanDuration } from '../../docker/durations.ts'
 import type { Teardown } from './etcd.ts'
 
-/** ms between the headers of an event stream and its subscription: in between it hears nothing. */
-const subscribing = 50
-
 interface FakeContainer {
   Id: string
   name: string
@@ -35,8 +32,15 @@ export class FakeEngine {
   deaf = false
   /** Bytes a chunk of an event stream; 0: as they come. */
   chunk = 0
-  /** How often containers were listed. */
+  /** It breaks off when it is asked what it remembers. */
+  mute = false
+  /** It breaks off at the end of a list of containers. */
+  cut = false
+  /** ms between the headers of an event stream and its subscription: in between it hears nothing. */
+  subscribing = 50
+  /** How often containers were listed, and how often it was asked what it remembers. */
   lists = 0
+  recalls = 0
   readonly streams = new Set<ServerResponse>()
   /** Of each stream: what it lets through, by the beginning of an action. */
   #filters = new WeakMap<ServerResponse, readonly string[]>()
@@ -141,7 +145,11 @@ export class FakeEngine {
     }
     const body = this.#body(url.pathname)
     response.writeHead(body === undefined ? 404 : 200, { 'Content-Type': 'application/json' })
-    response.end(JSON.stringify(body ?? { message: 'no such thing' }))
+    const text = JSON.stringify(body ?? { message: 'no such thing' })
+    if (this.cut && url.pathname === '/containers/json') {
+      response.write(text.slice(0, -1))
+      setTimeout(() => response.destroy(), 20)
+    } else response.end(text)
   }
 
   #follow(url: URL, response: ServerResponse): void {
@@ -149,8 +157,14 @@ export class FakeEngine {
     const since = BigInt(seconds) * 1_000_000_000n + BigInt(fraction)
     const filters = JSON.parse(url.searchParams.get('filters') ?? '{}') as { event?: string[] }
     if (filters.event) this.#filters.set(response, filters.event)
+    const recall = url.searchParams.has('until')
+    if (recall) this.recalls++
+    if (recall && this.mute) {
+      response.destroy()
+      return
+    }
     response.writeHead(200)
-    if (url.searchParams.has('until')) {
+    if (recall) {
       // now, or before: all that is remembered, and no more
       response.end(this.#ring.map(({ line }) => line).join(''))
       return
@@ -159,7 +173,7 @@ export class FakeEngine {
     setTimeout(() => {
       for (const { nano, action, line } of this.#ring) if (nano >= since) this.#send(response, action, line)
       if (!response.destroyed) this.streams.add(response)
-    }, subscribing)
+    }, this.subscribing)
     response.on('close', () => this.streams.delete(response))
   }
 

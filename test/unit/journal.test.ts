@@ -519,6 +519,19 @@ t.test('a daemon that is asked what it remembers and does not say is asked again
   t.equal(heard.gaps.length, 1)
 })
 
+t.test(
+  'a daemon that does not say at the first start what it remembers leaves nothing in doubt',
+  async (t) => {
+    const engine = await FakeEngine.start(t)
+    engine.mute = true
+    const heard = watch(t, engine)
+    await wait(t, 'asked again', () => engine.recalls > 1)
+    engine.mute = false
+    await wait(t, 'until it says', () => heard.rings.length === 1)
+    t.strictSame([heard.doubts, heard.certain], [[], 0], 'what was never in doubt need not become certain')
+  },
+)
+
 /** This very process stands still, and with it the engine: what it missed is what no stream was sent. */
 const standStill = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 /** What is announced in `work` goes into no stream that is open now; the daemon remembers it. */
