@@ -169,9 +169,9 @@ export class Publisher {
       }
     }
     unsubscribe()
-    this.#repairs.stop()
     this.#followable.resolve()
     await Promise.all(following)
+    this.#repairs.stop() // nothing is heard any more that could begin one
     this.#ended = true
     for (const { reject } of this.#waiting.splice(0)) reject(stopped())
   }
