@@ -8,7 +8,7 @@ import { follow } from './follow.ts'
 import { Repairs } from './repairs.ts'
 import type { Session } from './session.ts'
 import { Standing } from './standing.ts'
-import { type Change, chunks, type Entry, type Event, limits, type Store } from './store.ts'
+import { type Change, chunks, type Entry, type Event, type Lease, limits, type Store } from './store.ts'
 
 /** What happens, for metrics. All are called synchronously and must not throw. */
 export interface PublisherHooks {
@@ -18,6 +18,8 @@ export interface PublisherHooks {
   retried?(keys: readonly string[]): void
   /** Another hand had changed these keys of ours, and they were put right. */
   conflicted?(keys: readonly string[]): void
+  /** A pass over all that is wanted took so many ms, also one that failed. */
+  passed?(ms: number): void
   /** Changes were written, and everything wanted is in the registry, so many ms after it came to be wanted. */
   settled?(ms: number): void
 }
@@ -178,10 +180,19 @@ export class Publisher {
 
   /** One pass. Ends early when something newer is wanted or the registry is to be read again: a wake is due then. */
   async #converge(signal: AbortSignal): Promise<void> {
-    const { session, owns, isTaken } = this.#options
-    const held = session.current()
+    const held = this.#options.session.current()
     const desired = this.#desired
     if (!held || !desired) return
+    const began = performance.now()
+    try {
+      await this.#pass(held.lease, desired, signal)
+    } finally {
+      this.#options.hooks?.passed?.(performance.now() - began)
+    }
+  }
+
+  async #pass(lease: Lease, desired: Desired, signal: AbortSignal): Promise<void> {
+    const { owns, isTaken } = this.#options
     const version = this.#version
     this.#sincePass = undefined
     const read = await this.#read(desired)
@@ -190,7 +201,7 @@ export class Publisher {
       return
     }
     const { entries, moved } = this.#standing
-    const changes = diff(desired, entries, { owns, lease: held.lease, spares: this.#spares })
+    const changes = diff(desired, entries, { owns, lease, spares: this.#spares })
     if (moved.size > 0) this.#repairs.found(changes.map(({ key }) => key).filter((key) => moved.has(key)))
     moved.clear()
     const outdated = () => signal.aborted || this.#due !== 'nothing' || this.#version !== version

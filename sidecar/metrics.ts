@@ -23,6 +23,8 @@ export interface Gauges {
   pending(): number
   /** Number of records by collection. */
   records(): Record<string, number>
+  /** Number of VSMs by their health. */
+  vsms(): Record<string, number>
   refused(): number
   /** Entries of the journal that wait for the store, and that it has. */
   journal(): { readonly waiting: number; readonly kept: number }
@@ -60,6 +62,7 @@ export const createMetrics = (gauges: Gauges): Metrics => {
   gaugeBy('type', 'docker_objects', 'Objects of the Docker Engine as last looked at', gauges.objects)
   gauge('docker_pending', 'Objects that wait to be looked at', gauges.pending)
   gaugeBy('collection', 'records', 'Records of this host that are wanted in the registry', gauges.records)
+  gaugeBy('health', 'vsms', 'VSMs of this host by their health', gauges.vsms)
   gauge(
     'records_refused',
     'Records that cannot be written because they do not fit their schema',
@@ -116,6 +119,12 @@ export const createMetrics = (gauges: Gauges): Metrics => {
     buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2, 5, 15, 60],
     registers,
   })
+  const pass = new Histogram({
+    name: 'openebs_registry_pass_seconds',
+    help: 'Duration of a pass: comparing all that is wanted with the registry, and writing the difference',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
+    registers,
+  })
   return {
     registry,
     events: new Counter({
@@ -140,6 +149,7 @@ export const createMetrics = (gauges: Gauges): Metrics => {
       written: (done) => changes(done.map(({ key }) => key)),
       retried: (keys) => retries([...new Map(keys.map((key) => [collectionOf(key), key])).values()]),
       conflicted: conflicts,
+      passed: (ms) => pass.observe(ms / 1000),
       settled: (ms) => settle.observe(ms / 1000),
     },
     storeCall: (call, ms) => calls.observe({ call }, ms / 1000),

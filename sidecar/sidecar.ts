@@ -6,7 +6,7 @@ import { type WatchState, watchEngine } from '../docker/watch.ts'
 import { pause } from '../process/backoff.ts'
 import { Failure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import { hostName } from '../registry/keys.ts'
+import { decode, hostName } from '../registry/keys.ts'
 import { Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
 import { timed } from '../registry/timed-store.ts'
@@ -85,6 +85,7 @@ export class Sidecar {
       objects: () => this.#counts(),
       pending: () => this.#state?.pending ?? 0,
       records: () => countBy([...this.#last.desired.keys()], (key) => key.slice(0, key.indexOf('/'))),
+      vsms: () => this.#vsms(),
       refused: () => this.#last.refused.size,
       lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
       lease: () => this.#session?.times,
@@ -261,6 +262,11 @@ export class Sidecar {
     this.#reconciler?.wake()
   }
 
+  #vsms(): Record<string, number> {
+    const vsms = [...this.#last.desired].filter(([key]) => key.startsWith('vsms/'))
+    return countBy(vsms, ([key, value]) => decode('vsms', key, value).health)
+  }
+
   #counts(): Record<string, number> {
     const snapshot = this.#state?.snapshot
     return {
@@ -276,7 +282,7 @@ export class Sidecar {
   }
 }
 
-const countBy = (of: readonly string[], group: (one: string) => string): Record<string, number> => {
+const countBy = <T>(of: readonly T[], group: (one: T) => string): Record<string, number> => {
   const counts: Record<string, number> = {}
   for (const one of of) counts[group(one)] = (counts[group(one)] ?? 0) + 1
   return counts

@@ -8,12 +8,15 @@ t.test('a gauge does not go on with what there is none of any more', async (t) =
     objects: () => ({}),
     pending: () => 0,
     records: () => records,
+    vsms: () => ({ healthy: 1 }),
     refused: () => 0,
     journal: () => ({ waiting: 0, kept: 0 }),
     lag: () => 0,
     lease: () => undefined,
   })
-  t.match(await registry.metrics(), 'openebs_records{collection="services"} 2')
+  const before = await registry.metrics()
+  t.match(before, 'openebs_records{collection="services"} 2')
+  t.match(before, 'openebs_vsms{health="healthy"} 1')
   records = { hosts: 1 }
   const text = await registry.metrics()
   t.notMatch(text, 'collection="services"')

@@ -292,11 +292,13 @@ t.test('publisher', async (t) => {
     },
   })
   const counts = { written: 0, retried: 0, conflicted: 0, settled: 0 }
+  const passes: number[] = []
   const hooks: PublisherHooks = {
     written: (changes) => (counts.written += changes.length),
     retried: () => (counts.retried += 1),
     conflicted: () => (counts.conflicted += 1),
     settled: () => (counts.settled += 1),
+    passed: (ms) => passes.push(ms),
   }
   const stop = new AbortController()
   const session = new Session(store, { ttl: 10 })
@@ -318,6 +320,8 @@ t.test('publisher', async (t) => {
   await publisher.settled()
   t.same(await values(store), ['own/a=1', 'own/foreign=theirs'], 'converged, and touched nothing of others')
   t.equal(publisher.lag(), 0)
+
+  t.ok(passes.length > 0 && passes.every((ms) => ms > 0), 'each pass is timed')
 
   const [written, readsBefore] = [counts.written, reads]
   publisher.publish(new Map([['own/a', '1']]))
