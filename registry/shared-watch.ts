@@ -1,6 +1,6 @@
 import { Failure } from '../process/failure.ts'
 import { revisionOf } from './observe.ts'
-import type { Event, Revision, Store } from './store.ts'
+import type { Event, Revision, Snapshot, Store } from './store.ts'
 
 /** Characters of keys and values that are kept for readers that lag behind. */
 const room = 4 * 2 ** 20
@@ -18,14 +18,15 @@ interface Batch {
  * A store's watch for many readers: those of one prefix share one watch of the store, which ends with its last reader.
  * What it said last is kept for them all, `most` characters of it; nothing is kept a reader. A reader that falls
  * behind what is kept is refused (`denied`), and may begin anew from the last revision it has: as one that begins
- * where no running watch reaches back to, it gets a watch of its own.
+ * where no running watch reaches back to, it gets a watch of its own. So does one that begins where the store is not
+ * known to have come yet: its revision may be of data that the store has lost, and only a new watch finds that.
  */
 export class SharedWatch {
-  readonly #store: Pick<Store, 'watch'>
+  readonly #store: Pick<Store, 'read' | 'watch'>
   readonly #most: number
   readonly #feeds = new Set<Feed>()
 
-  constructor(store: Pick<Store, 'watch'>, most = room) {
+  constructor(store: Pick<Store, 'read' | 'watch'>, most = room) {
     this.#store = store
     this.#most = most
   }
@@ -33,6 +34,14 @@ export class SharedWatch {
   /** How many watches of the store are open. */
   get open(): number {
     return this.#feeds.size
+  }
+
+  /** As Store.read. Whoever reads first can then share a watch that runs. */
+  async read(prefix: string): Promise<Snapshot> {
+    const feeds = [...this.#feeds]
+    const snapshot = await this.#store.read(prefix)
+    for (const feed of feeds) feed.saw(snapshot.revision)
+    return snapshot
   }
 
   /** As Store.watch. */
@@ -63,18 +72,25 @@ class Feed {
   #size = 0
   /** All after this revision is kept. */
   #begin: bigint
+  /** The store has come so far, since the watch began. */
+  #seen: bigint
   #ended: { readonly error?: unknown } | undefined
 
   constructor(store: Pick<Store, 'watch'>, prefix: string, from: Revision, most: number) {
     this.prefix = prefix
     this.#most = most
     this.#begin = BigInt(from)
+    this.#seen = this.#begin
     void this.#run(store.watch(prefix, from, this.#stop.signal))
   }
 
   /** Whether a reader can go on from here. */
   reaches(position: bigint): boolean {
-    return this.#ended === undefined && position >= this.#begin
+    return this.#ended === undefined && position >= this.#begin && position <= this.#seen
+  }
+
+  saw(revision: Revision): void {
+    if (BigInt(revision) > this.#seen) this.#seen = BigInt(revision)
   }
 
   async *read(from: bigint, signal: AbortSignal): AsyncGenerator<readonly Event[]> {
@@ -121,6 +137,7 @@ class Feed {
     const size = events.reduce((sum, event) => sum + sizeOf(event), 0)
     this.#kept.push({ first: BigInt(revisionOf(first)), revision: BigInt(revisionOf(last)), events, size })
     this.#size += size
+    this.saw(revisionOf(last))
     // the newest one stays, however large
     while (this.#size > this.#most && this.#kept.length > 1) {
       const oldest = this.#kept.shift()

@@ -28,11 +28,7 @@ export class Watchers {
     const store = this.#store()
     if (!store) return undefined
     if (this.#shared?.store !== store) this.#shared = { store, watch: new SharedWatch(store) }
-    const { watch } = this.#shared
-    return {
-      read: (prefix) => store.read(prefix),
-      watch: (prefix, from, signal) => watch.watch(prefix, from, signal),
-    }
+    return this.#shared.watch
   }
 }
 

@@ -305,6 +305,38 @@ t.test('a reader that falls behind what is kept is refused, the others go on', a
   t.equal(shared.open, 0)
 })
 
+t.test('a reader whose revision the store has never had does not wait for it with others', async (t) => {
+  const store = new MemoryStore()
+  const { watch } = store
+  const begun: string[] = []
+  store.watch = (prefix, from, signal) => {
+    begun.push(from)
+    // as a store does that has lost its data
+    if (Number(from) > 100) throw new Failure('conflict', `it has lost what it had at revision ${from}`)
+    return watch.call(store, prefix, from, signal)
+  }
+  const shared = new SharedWatch(store)
+  const end = new AbortController()
+  const first = shared.watch('services/', '1', end.signal)
+  const news = first.next()
+  await t.rejects(shared.watch('services/', '5000', end.signal).next(), {
+    kind: 'conflict',
+    message: /has lost/,
+  })
+  t.strictSame(begun, ['1', '5000'])
+
+  await store.apply([raw('elsewhere', '1')])
+  const { revision } = await shared.read('services/')
+  const second = shared.watch('services/', revision, end.signal)
+  const same = second.next()
+  await store.apply([put(service('web'))])
+  t.strictSame((await same).value, (await news).value)
+  t.strictSame(begun, ['1', '5000'], 'one that has read first shares the watch that runs')
+  end.abort()
+  await Promise.all([first.return(undefined), second.return(undefined)])
+  t.equal(shared.open, 0)
+})
+
 /** A server whose one response is handed out. */
 const oneResponse = async (t: Test): Promise<{ url: string; response: Promise<ServerResponse> }> => {
   const { promise, resolve } = Promise.withResolvers<ServerResponse>()
