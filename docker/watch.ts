@@ -1,6 +1,5 @@
 import { backoff, pause, until } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
-import { aborted } from '../process/lifecycle.ts'
 import { Wake } from '../process/wake.ts'
 import type { Docker } from './client.ts'
 import { type EngineEvent, type EventStream, eventKey, openEvents, parseNano, sinceText } from './events.ts'
@@ -145,8 +144,9 @@ class Watch {
     onOpen()
     this.#handlers.state({ kind: 'watching', since: Date.now() })
     const stop = new AbortController()
-    const ending = AbortSignal.any([signal, stop.signal])
-    const silence = this.#silence(ending)
+    const silent = new AbortController()
+    const ending = AbortSignal.any([signal, stop.signal, silent.signal])
+    void this.#ping(ending, () => silent.abort())
     let reason = 'the event stream broke'
     try {
       if (!stream.expected) this.#handlers.resync('first look')
@@ -158,11 +158,10 @@ class Watch {
         const settled = await this.#settle()
         const end = await Promise.race([
           stream.ended,
-          silence,
           this.#stall.next(settled ? renewAt - performance.now() : retrySettle, ending).then(() => undefined),
         ])
-        if (end !== undefined || signal.aborted) {
-          reason = end ?? 'stopped'
+        if (end !== undefined || ending.aborted) {
+          reason = silent.signal.aborted ? 'the Docker Engine does not answer' : (end ?? 'stopped')
           return reason
         }
         if (performance.now() < renewAt) continue
@@ -282,11 +281,11 @@ class Watch {
     return this.#clock.nano + BigInt(Math.round((performance.now() - this.#clock.at) * 1e6))
   }
 
-  /** Resolves when the engine has missed two pings in a row: a stopped daemon or a half-open socket says nothing. */
-  async #silence(signal: AbortSignal): Promise<string> {
-    for (let misses = 0; !signal.aborted; ) {
+  /** Calls `silent` when the engine has missed two pings in a row: a stopped daemon or a half-open socket says nothing. */
+  async #ping(signal: AbortSignal, silent: () => void): Promise<void> {
+    for (let misses = 0; misses < 2; ) {
       await pause(this.#times.pingEvery, signal)
-      if (signal.aborted) break
+      if (signal.aborted) return
       misses = await pingEngine(this.#docker, this.#times.pingLimit).then(
         () => {
           this.#heard = this.#now()
@@ -294,10 +293,8 @@ class Watch {
         },
         () => misses + 1,
       )
-      if (misses >= 2) return 'the Docker Engine does not answer'
     }
-    await aborted(signal)
-    return 'stopped'
+    silent()
   }
 }
 

@@ -52,12 +52,15 @@ export class EventStream implements AsyncDisposable {
   /** Resolves when the reader has taken it, or is gone. */
   async send(text: string): Promise<void> {
     if (text === '' || this.signal.aborted || this.#response.write(text)) return
-    const late = AbortSignal.timeout(this.#patience)
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), this.#patience)
     try {
-      await once(this.#response, 'drain', { signal: AbortSignal.any([this.signal, late]) })
+      await once(this.#response, 'drain', { signal: AbortSignal.any([this.signal, late.signal]) })
     } catch (error) {
-      if (late.aborted) this.#response.destroy()
-      if (!late.aborted && !this.signal.aborted) throw error
+      if (late.signal.aborted) this.#response.destroy()
+      if (!late.signal.aborted && !this.signal.aborted) throw error
+    } finally {
+      clearTimeout(timer)
     }
   }
 
