@@ -5,6 +5,7 @@ import { explain, isFailure } from '../process/failure.ts'
 import { runProcess } from '../process/lifecycle.ts'
 import { type Address, listen, parseAddress } from '../process/listener.ts'
 import { createLog } from '../process/log.ts'
+import { giveBackMemory } from '../process/memory.ts'
 import { describeSettings, readFlags, readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
@@ -66,6 +67,7 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
   // bound before anything else: only then the seat is ours
   stack.use(await listen(app, address))
   log.info({ version, listen: own.OPENEBS_LISTEN, docker: own.DOCKER_HOST }, 'started')
+  giveBackMemory(stop)
   await sidecar.run(stop)
 })
 

@@ -31,6 +31,9 @@ export interface Happened {
 }
 
 type State = 'running' | 'created' | 'exited'
+/** ms that containers have run already with which a host is filled. */
+const age = 3 * 3_600_000
+
 interface Container {
   readonly id: string
   readonly name: string
@@ -169,7 +172,8 @@ export class SyntheticEngine {
   #make(state: State): Container {
     const index = ++this.#made
     const name = `web-${String(index).padStart(6, '0')}`
-    const since = Date.now()
+    // a host that is full when somebody comes to look at it has been so for a while
+    const since = Date.now() - (state === 'running' ? age : 0)
     const container = { id: digest(name), name, index, state, since, started: since }
     this.#containers.set(container.id, container)
     return container

@@ -1,0 +1,41 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+
+/** Collects what nobody holds, and gives freed memory back to the system. Takes some 50 ms for 30 MB that are held. */
+type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
+
+/** ms between two looks. */
+const every = 2000
+/** Bytes of the heap that it must have grown by before it is worth a collection. */
+const worth = 10 * 2 ** 20
+/** ms between two collections: each takes as much time as a look at a thousand containers. */
+const rest = 60_000
+/** Share of a core below which a process counts as quiet. */
+const quiet = 0.1
+
+/**
+ * Keeps a process small that works in bursts: Node takes memory for the young objects of a burst (it makes bursts half
+ * again as fast) and keeps it afterwards. When the heap has grown and the process has been quiet for two seconds, it is given
+ * back, though not more often than once a minute. Runs until the signal fires.
+ */
+export const giveBackMemory = (signal: AbortSignal): void => {
+  setFlagsFromString('--expose-gc')
+  const collect: Collect = runInNewContext('gc')
+  let least = process.memoryUsage().heapTotal
+  let busy = process.cpuUsage()
+  let last = Number.NEGATIVE_INFINITY
+  const look = () => {
+    const { user, system } = process.cpuUsage(busy)
+    busy = process.cpuUsage()
+    const { heapTotal } = process.memoryUsage()
+    least = Math.min(least, heapTotal)
+    if (heapTotal - least < worth || user + system > every * 1000 * quiet) return
+    if (performance.now() - last < rest) return
+    last = performance.now()
+    collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+    least = process.memoryUsage().heapTotal
+    busy = process.cpuUsage()
+  }
+  const timer = setInterval(look, every).unref()
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true })
+}
