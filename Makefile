@@ -33,11 +33,11 @@ push: ## push plugin and images: make push TO=host/name
 	@sh deploy/push.sh
 check: ## Biome, TypeScript, shellcheck
 	@sh deploy/check.sh
-test: ## set up what tests need, and run them
+test: ## set up what tests need, and run all but the faults
 	@sh deploy/test.sh
 test-faults: ## break engines, etcds and sidecars, and see what the registry says (FAULT_SEEDS=n, SEEDS=1,2,3)
 	@sh deploy/test-faults.sh
-test-all: ## the same, and end to end on each supported Engine
+test-all: ## both with ten seeds a fault, and what needs an Engine on each supported one
 	@sh deploy/test-all.sh
 bench: ## measure
 	@sh deploy/bench.sh

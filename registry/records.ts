@@ -14,7 +14,7 @@ export const Host = z.looseObject({
   host: z.string(),
   /** Where other hosts reach this one: the first of `addresses`. */
   address: z.string(),
-  /** One of each family at most, IPv4 first. Absent in records of versions before 0.2. */
+  /** One of each family at most, IPv4 first. Absent in records of older versions. */
   addresses: z.array(z.string()).optional(),
   engine: z.looseObject({
     version: z.string(),
@@ -159,7 +159,7 @@ export const Service = z.looseObject({
   /** Where a client connects: the first of `endpoints`. */
   address: z.string(),
   port,
-  /** Every binding of the port, best first. Absent in records of versions before 0.2. */
+  /** Every binding of the port, best first. Absent in records of older versions. */
   endpoints: z.array(z.looseObject({ address: z.string(), port })).optional(),
   /** The Docker network that the address is of, where it is no address of the host. */
   network: z.string().optional(),
@@ -169,7 +169,7 @@ export const Service = z.looseObject({
   tags: z.array(z.string()),
   attributes: z.record(z.string(), z.string()),
   health,
-  /** A paused container answers nobody. Absent in records of versions before 0.2. */
+  /** A paused container answers nobody. Absent in records of older versions. */
   state: z.enum(['running', 'paused']).optional(),
 })
 export type Service = z.infer<typeof Service>

@@ -17,8 +17,9 @@ import { Sidecar } from './sidecar.ts'
 
 const help = `registrator run [flags]
 
-Registers this host, its containers, services, VSMs, images, networks, plugins and volumes in the registry, and keeps
-the registry equal to what the Docker Engine really runs, until SIGTERM: then it withdraws all records of this host.
+Registers this host, its containers, services, VSMs, images, networks, plugins and volumes in the registry, on a manager
+those of its swarm, and keeps the registry equal to what the Docker Engine really runs, with a journal of what happened.
+At SIGTERM it withdraws the records of this host, or leaves them to a successor (--on-exit keep).
 
 Settings, as flags or from the environment; a flag comes first, an empty value counts as not given:
 ${describeSettings(settings)}

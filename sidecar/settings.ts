@@ -36,7 +36,9 @@ export const settings = {
     ),
   OPENEBS_RESYNC: seconds(1, 86_400)
     .default(60)
-    .describe('Seconds between two full comparisons with the Docker Engine and with the store.'),
+    .describe(
+      'Seconds between two comparisons of all with the Docker Engine and with what stands in the store.',
+    ),
   OPENEBS_ON_EXIT: z
     .enum(['withdraw', 'keep'])
     .default('withdraw')
@@ -91,7 +93,7 @@ export const settings = {
   DOCKER_HOST: z
     .string()
     .regex(
-      /^(unix:\/\/\/.+|(tcp|https?):\/\/[^/\s]+)/,
+      /^(unix:\/\/\/.+|(tcp|https?):\/\/[^/@\s]+\/?)$/,
       'expected unix:///path or tcp://host:port (an ssh:// one must be forwarded to a socket)',
     )
     .default('unix:///var/run/docker.sock')

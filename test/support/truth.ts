@@ -151,9 +151,21 @@ const wantedOf = async (sides: Sides): Promise<Map<string, Fields>> => {
   for (const one of containers) {
     wanted.set(`inventory/${host}/container/${one.Id}`, containerFields(one, sides))
     for (const [key, fields] of servicesOf(one, sides)) wanted.set(key, fields)
-    if (isVsm(one)) wanted.set(`vsms/${vsmName(one)}/${host}`, {})
+    if (isVsm(one)) wanted.set(`vsms/${vsmName(one)}/${host}`, vsmFields(one))
   }
   return wanted
+}
+
+/** What docker knows of a VSM. Of a running one without a health check its portal decides: that is not asked here. */
+const vsmFields = (one: Inspected): Fields => {
+  const { Status, Health } = one.State
+  const health = Status === 'running' ? Health?.Status : 'unhealthy'
+  return {
+    container: one.Name.slice(1),
+    containerId: one.Id,
+    ...(one.Config.Labels?.['openebs.volume'] && health && { health }),
+    ...(Status !== 'running' && { health }),
+  }
 }
 
 /** Inspects what a command lists. What goes in between makes docker fail: then all is asked anew. */
