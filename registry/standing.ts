@@ -116,13 +116,14 @@ const entryOf = (entries: ReadonlyMap<string, Entry>, key: string): [string, Ent
   return entry ? [[key, entry]] : []
 }
 
-/** What several reads found, of one owner; as of the first one: the others are of the same time or later. */
+/** What several reads found, of one owner; as of the earliest one: a watch that goes on from there misses nothing. */
 const joined = async <T extends Stamp>(
   reads: readonly Promise<Snapshot<T>>[],
   owns: (key: string) => boolean,
 ): Promise<Snapshot<T>> => {
   const snapshots = await Promise.all(reads)
-  const { revision = '0', origin = '' } = snapshots[0] ?? {}
+  const [first] = snapshots.toSorted((a, b) => Number(BigInt(a.revision) - BigInt(b.revision)))
+  const { revision = '0', origin = '' } = first ?? {}
   return {
     revision,
     origin,
