@@ -238,14 +238,14 @@ const images = async (docker: Ask): Promise<Named> => {
 }
 
 const plugins = async (docker: Ask): Promise<Named> => {
-  const found = await inspect<{ Id: string; Name: string; Enabled: boolean; PluginReference: string }>(
+  const found = await inspect<{ Id: string; Name: string; Enabled: boolean; PluginReference?: string }>(
     docker,
     ['plugin', 'ls', '-q', '--no-trunc'],
     ['plugin', 'inspect'],
   )
   return found.map(({ Id, Name, Enabled, PluginReference }) => [
     `plugin/${Id}`,
-    { name: Name, enabled: Enabled, reference: PluginReference },
+    { name: Name, enabled: Enabled, reference: PluginReference ?? '' },
   ])
 }
 
