@@ -22,6 +22,6 @@ if [ "${1:-}" = run ]; then
   shift
   # it gives back what it has taken for a burst (process/memory.ts), so it need not save on that
   export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}"
-  exec "$node" --max-old-space-size=512 "$root/sidecar/main.ts" "$@"
+  exec "$node" --max-semi-space-size=8 --max-old-space-size=512 "$root/sidecar/main.ts" "$@"
 fi
 exec "$node" "$root/cli/main.ts" "$@"

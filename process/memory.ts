@@ -6,17 +6,21 @@ type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resor
 
 /** ms between two looks. */
 const every = 2000
-/** Bytes of the heap that it must have grown by before it is worth a collection. */
-const worth = 10 * 2 ** 20
-/** ms between two collections: each takes as much time as a look at a thousand containers. */
-const rest = 60_000
+/**
+ * What is worth a collection, which takes as much time as a look at a thousand containers: bytes that the heap has grown
+ * by, and ms since the last one.
+ */
+const worth = [
+  { growth: 24 * 2 ** 20, rest: 30_000 },
+  { growth: 8 * 2 ** 20, rest: 600_000 },
+] as const
 /** Share of a core below which a process counts as quiet. */
 const quiet = 0.1
 
 /**
  * Keeps a process small that works in bursts: Node takes memory for the young objects of a burst (it makes bursts half
  * again as fast) and keeps it afterwards. When the heap has grown and the process has been quiet for two seconds, it is given
- * back, though not more often than once a minute. Runs until the signal fires.
+ * back, the less there is the more seldom. Runs until the signal fires.
  */
 export const giveBackMemory = (signal: AbortSignal): void => {
   setFlagsFromString('--expose-gc')
@@ -29,8 +33,9 @@ export const giveBackMemory = (signal: AbortSignal): void => {
     busy = process.cpuUsage()
     const { heapTotal } = process.memoryUsage()
     least = Math.min(least, heapTotal)
-    if (heapTotal - least < worth || user + system > every * 1000 * quiet) return
-    if (performance.now() - last < rest) return
+    const [growth, idle] = [heapTotal - least, performance.now() - last]
+    if (user + system > every * 1000 * quiet) return
+    if (!worth.some((one) => growth >= one.growth && idle >= one.rest)) return
     last = performance.now()
     collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
     least = process.memoryUsage().heapTotal
