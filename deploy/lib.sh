@@ -61,9 +61,10 @@ step() {
   exit 1
 }
 
+# It also ends by itself: a signal that comes just when the shell has made it can get lost, and step would wait for ever.
 heartbeat() {
   beats=0
-  while sleep 1; do
+  while sleep 1 && kill -0 "$work" 2>/dev/null; do
     beats=$((beats + 1))
     if [ -t 1 ]; then
       printf '\r\033[K… %s  %s s' "$words" "$beats"
