@@ -259,7 +259,9 @@ t.test("another hand's changes are put right, and told once", async (t) => {
   const counted = Object.fromEntries(
     [...(await sidecar.get('/metrics')).matchAll(conflicts)].map(([, kind, count]) => [kind, Number(count)]),
   )
-  t.match(counted, { inventory: 5, services: 2, hosts: 1 })
+  // five were changed; one that falls into the outage can count as a write of ours whose outcome was open
+  t.ok([4, 5].includes(counted.inventory ?? 0), `changes in inventory/ are counted: ${counted.inventory}`)
+  t.match(counted, { services: 2, hosts: 1 })
   const told = lines(sidecar).filter(({ msg }) => msg === 'put right what another hand had changed')
   t.equal(told.length, 1)
 
