@@ -11,7 +11,7 @@ const every = 2000
  * by, and ms since the last one.
  */
 const worth = [
-  { growth: 24 * 2 ** 20, rest: 30_000 },
+  { growth: 16 * 2 ** 20, rest: 30_000 },
   { growth: 8 * 2 ** 20, rest: 600_000 },
 ] as const
 /** Share of a core below which a process counts as quiet. */

@@ -259,7 +259,7 @@ t.test("another hand's changes are put right, and told once", async (t) => {
   const counted = Object.fromEntries(
     [...(await sidecar.get('/metrics')).matchAll(conflicts)].map(([, kind, count]) => [kind, Number(count)]),
   )
-  // five were changed; one that falls into the outage can count as a write of ours whose outcome was open
+  // five were changed; four were counted once on a busy machine, which one was left out is not known
   t.ok([4, 5].includes(counted.inventory ?? 0), `changes in inventory/ are counted: ${counted.inventory}`)
   t.match(counted, { services: 2, hosts: 1 })
   const told = lines(sidecar).filter(({ msg }) => msg === 'put right what another hand had changed')
