@@ -43,6 +43,7 @@ export class HostState {
   #wakes: Record<Subject, Wake>
   #containers: ObjectTracker<inspect.Container>
   #volumes: ObjectTracker<inspect.Volume>
+  #trackers: Partial<Record<Subject, ObjectTracker<unknown>>>
   #swarm: SwarmState
   #resyncEvery: number
   #rollCall = new RollCall()
@@ -97,6 +98,7 @@ export class HostState {
       signal,
       atOnce: 2,
     })
+    this.#trackers = { container: this.#containers, volume: this.#volumes }
   }
 
   get snapshot(): HostSnapshot {
@@ -193,6 +195,7 @@ export class HostState {
         const changed = await list(woken)
         attempt = 0
         if (changed || !this.#listed.has(type)) {
+          if (!this.#listed.has(type)) this.#trackers[type]?.owe()
           this.#listed.add(type)
           this.#settle(since)
         }
@@ -230,12 +233,10 @@ export class HostState {
       if (!sameVolume(known.get(volume.name), volume)) this.#volumes.mark(volume.name)
   }
 
-  /** Listed is not enough at the start: all that was listed must have been looked at once. */
+  /** Listed is not enough at the start: all that was listed must have been looked at once, whatever happens meanwhile. */
   #settle(since: number, differs = true): void {
     const missing = this.#missing.size
-    for (const type of this.#listed)
-      if (type === 'container' ? !this.#containers.pending : type !== 'volume' || !this.#volumes.pending)
-        this.#missing.delete(type)
+    for (const type of this.#listed) if (!this.#trackers[type]?.owed) this.#missing.delete(type)
     if (differs || this.#missing.size < missing) this.#changed(since)
   }
 }

@@ -22,6 +22,7 @@ export class ObjectTracker<T> {
   #overtaken = new Set<string>()
   #failures = new Map<string, number>()
   #retries = new Map<string, NodeJS.Timeout>()
+  #owed = new Set<string>()
 
   constructor(options: {
     look: (id: string) => Promise<T>
@@ -64,6 +65,16 @@ export class ObjectTracker<T> {
     return this.#dirty.size + this.#busy.size + this.#retries.size
   }
 
+  /** Makes `owed` the objects that wait now. */
+  owe(): void {
+    this.#owed = new Set([...this.#dirty.keys(), ...this.#busy, ...this.#retries.keys()])
+  }
+
+  /** How many of those that waited at `owe` have not been looked at since: unlike `pending`, it ends also where much happens. */
+  get owed(): number {
+    return this.#owed.size
+  }
+
   #pump(): void {
     for (const [id, since] of this.#dirty) {
       if (this.#signal.aborted || this.#busy.size >= this.#atOnce) return
@@ -81,11 +92,13 @@ export class ObjectTracker<T> {
       if (this.#overtaken.has(id)) this.mark(id)
       else if (!isDeepStrictEqual(object, before)) this.objects.set(id, object)
       this.#failures.delete(id)
+      this.#owed.delete(id)
     } catch (error) {
       if (!isFailure(error)) throw error
       if (error.kind === 'not-found') {
         this.objects.delete(id)
         this.#failures.delete(id)
+        this.#owed.delete(id)
       } else this.#retry(id, error)
     }
     this.#busy.delete(id)

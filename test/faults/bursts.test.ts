@@ -166,13 +166,14 @@ const faults: readonly Fault[] = [
         await pause(stage.random.int(0, 300))
         // until the sync is well over: those that have all been started are started again
         const enough = () => ready > 0 && (announced?.count('start', ready) ?? 0) > 3
-        await inParallel(200, 3, async (n) => {
+        await inParallel(200, 6, async (n) => {
           if (enough()) return
           const { id = '' } = others[n % others.length] ?? {}
           await stage.load.docker(...(n < others.length ? ['start'] : ['restart', '-t', '0']), id)
           if (n < others.length && n % 3 === 0) await stage.load.kill(id)
         })
-        await becoming
+        if ((await becoming) === undefined)
+          throw new Error(`not ready: ${(await stage.sidecar.missing()).join('; ')}`)
       })
     },
     proof() {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Container } from '../../docker/inspect.ts'
+import { until } from '../../process/backoff.ts'
 import { Failure } from '../../process/failure.ts'
 import { readFlags, readSettings } from '../../process/settings.ts'
 import { readCollection } from '../../registry/collections.ts'
@@ -182,6 +183,40 @@ t.test('a look that fails is repeated, and counts as pending', async (t) => {
   t.equal(tracker.pending, 1)
   await sleep(250)
   t.strictSame([tracker.objects.get('x'), tracker.pending], ['there', 0])
+})
+
+t.test('what waited at first has been looked at, though more always waits', async (t) => {
+  const stop = new AbortController()
+  t.teardown(() => stop.abort())
+  const gates: Record<string, PromiseWithResolvers<void>> = {}
+  const tracker = new ObjectTracker({
+    look: async (id) => {
+      gates[id] = Promise.withResolvers()
+      await gates[id].promise
+      return id
+    },
+    changed: () => {},
+    failed: () => {},
+    signal: stop.signal,
+    atOnce: 2,
+  })
+  for (const id of ['a', 'b', 'c']) tracker.mark(id)
+  tracker.owe()
+  tracker.mark('later')
+  t.equal(tracker.owed, 3, 'those that are looked at, and those that wait')
+  gates.a?.reject(new Failure('not-found', 'gone'))
+  gates.b?.reject(new Failure('unavailable', 'no answer'))
+  await sleep(1)
+  t.equal(tracker.owed, 2, 'a look that failed does not count, one that found nothing does')
+  gates.c?.resolve()
+  gates.later?.resolve()
+  t.ok(await until(() => tracker.owed === 1 || undefined, { ms: 5000, every: 5 }))
+  const again = gates.b
+  t.ok(await until(() => gates.b !== again || undefined, { ms: 5000, every: 5 }), 'it is repeated')
+  tracker.mark('later')
+  gates.b?.resolve()
+  await sleep(1)
+  t.strictSame([tracker.owed, tracker.pending], [0, 1])
 })
 
 t.test('a host has one sidecar', async (t) => {
