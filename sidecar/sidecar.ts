@@ -151,10 +151,11 @@ export class Sidecar {
       docker,
       {
         event: (event) => {
-          this.metrics.events.inc({ type: event.type })
-          this.#journal?.event(event)
+          // first what others wait for
           state.event(event)
           for (const hint of hintsOf(event)) state.hint(hint)
+          this.metrics.events.inc({ type: event.type })
+          this.#journal?.event(event)
         },
         resync: (reason) => {
           this.metrics.resyncs.inc()

@@ -3,8 +3,14 @@ import { backoff } from '../process/backoff.ts'
 import { type Failure, isFailure } from '../process/failure.ts'
 
 /**
+ * ms that an object rests whose look has found something new, before it is looked at once more: what was found is then
+ * on its way, and does not wait while the next answer is made and read. Of a start it takes a fifth of the time.
+ */
+const rest = 10
+
+/**
  * Keeps a map of objects up to date by looking at them again whenever they may have changed: one look at a time for
- * each object, at most `atOnce` in all. An object marked while it is looked at is looked at once more. A look that
+ * each object, at most `atOnce` in all. An object marked while it is looked at is looked at once more, soon. A look that
  * fails is repeated, unless it failed with `not-found`: then the object is gone. An object that looks as before stays
  * the same one.
  */
@@ -22,6 +28,8 @@ export class ObjectTracker<T> {
   #overtaken = new Set<string>()
   #failures = new Map<string, number>()
   #retries = new Map<string, NodeJS.Timeout>()
+  /** Looked at just now. */
+  #resting = new Set<string>()
   #owed = new Set<string>()
 
   constructor(options: {
@@ -78,7 +86,7 @@ export class ObjectTracker<T> {
   #pump(): void {
     for (const [id, since] of this.#dirty) {
       if (this.#signal.aborted || this.#busy.size >= this.#atOnce) return
-      if (this.#busy.has(id)) continue
+      if (this.#busy.has(id) || this.#resting.has(id)) continue
       this.#dirty.delete(id)
       this.#busy.add(id)
       void this.#visit(id, since)
@@ -104,8 +112,18 @@ export class ObjectTracker<T> {
     this.#busy.delete(id)
     this.#overtaken.delete(id)
     if (this.#signal.aborted) return
+    const differs = this.objects.get(id) !== before
+    if (differs && this.#dirty.has(id)) this.#rest(id)
+    this.#changed(differs, since)
     this.#pump()
-    this.#changed(this.objects.get(id) !== before, since)
+  }
+
+  #rest(id: string): void {
+    this.#resting.add(id)
+    setTimeout(() => {
+      this.#resting.delete(id)
+      this.#pump()
+    }, rest)
   }
 
   #retry(id: string, error: Failure): void {
