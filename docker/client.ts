@@ -13,32 +13,42 @@ export type { Docker }
  */
 const quiet = <A extends http.Agent>(agent: A): A => Object.assign(agent, { [inspect.custom]: () => 'Agent' })
 
-const sockets = { keepAlive: true, maxSockets: 16 }
+/** How to reach an engine by node:http, on the very connections that its dockerode has. */
+export interface Connection {
+  readonly endpoint: Endpoint
+  readonly get: typeof http.get
+  readonly options: https.RequestOptions & { readonly agent: http.Agent }
+}
+const connections = new WeakMap<Docker, Connection>()
 
-/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. */
-export const connectDocker = (endpoint: Endpoint): Docker => new Docker(modemOptions(endpoint))
-
-/** docker-modem takes an agent; the published types do not know it. */
-const modemOptions = (endpoint: Endpoint): Docker.DockerOptions & { agent: http.Agent } => {
-  if (endpoint.kind === 'unix') {
-    // without an explicit host, DOCKER_HOST=tcp://... of the environment would beat the socket
-    const noHost: { host?: string } = Object.fromEntries([['host', undefined]])
-    return { socketPath: endpoint.socket, agent: quiet(new http.Agent(sockets)), ...noHost }
-  }
-  const { host, port, tls } = endpoint
-  if (!tls) return { protocol: 'http', host, port, agent: quiet(new http.Agent(sockets)) }
-  return { protocol: 'https', host, port, ...tls, agent: quiet(new https.Agent({ ...sockets, ...tls })) }
+/** Of an engine of connectDocker's. */
+export const connectionOf = (docker: Docker): Connection => {
+  const connection = connections.get(docker)
+  if (!connection) throw new Failure('invalid', 'this Docker was not connected by connectDocker')
+  return connection
 }
 
+/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. */
+export const connectDocker = (endpoint: Endpoint): Docker =>
+  connect(endpoint, { keepAlive: true, maxSockets: 16 })
+
 /** The same engine over a new connection for each call. */
-export const unpooled = (docker: Docker): Docker => {
-  const copy = <T extends object>(of: T, change: object): T =>
-    Object.assign(Object.create(Object.getPrototypeOf(of)), of, change)
-  // the published types do not know the agent, nor its options
-  const { agent } = docker.modem as unknown as { agent: http.Agent & { options: https.AgentOptions } }
-  const options = { ...agent.options, keepAlive: false }
-  const once = agent instanceof https.Agent ? new https.Agent(options) : new http.Agent(options)
-  return copy(docker, { modem: copy(docker.modem, { agent: quiet(once) }) })
+export const unpooled = (docker: Docker): Docker =>
+  connect(connectionOf(docker).endpoint, { keepAlive: false })
+
+const connect = (endpoint: Endpoint, sockets: http.AgentOptions): Docker => {
+  const tls = endpoint.kind === 'tcp' ? endpoint.tls : undefined
+  const agent = quiet(tls ? new https.Agent({ ...sockets, ...tls }) : new http.Agent(sockets))
+  const at =
+    endpoint.kind === 'unix'
+      ? { socketPath: endpoint.socket }
+      : { host: endpoint.host, port: endpoint.port, ...tls }
+  // without an explicit host, DOCKER_HOST=tcp://... of the environment would beat the socket; docker-modem takes an agent, but
+  // the published types do not know it
+  const options = { host: undefined, protocol: tls ? 'https' : 'http', agent, ...at }
+  const docker = new Docker(options as Docker.DockerOptions)
+  connections.set(docker, { endpoint, get: tls ? https.get : http.get, options: { agent, ...at } })
+  return docker
 }
 
 const kinds: Record<number, FailureKind> = {

@@ -1,7 +1,8 @@
-const [quote, backslash, brace, bracket, braceEnd, bracketEnd] = [0x22, 0x5c, 0x7b, 0x5b, 0x7d, 0x5d]
+const [quote, backslash] = [0x22, 0x5c]
+const [brace, bracket, braceEnd, bracketEnd] = [0x7b, 0x5b, 0x7d, 0x5d]
 
 /**
- * Cuts a JSON array of objects into the texts of these, as it comes, wherever its chunks end. So of a list of thousands
+ * Cuts a JSON array of objects into these, as it comes, wherever its chunks end. So of a list of thousands
  * (20 MB for 10,000 containers) only one is held at a time. It checks no more than it needs for that: whoever parses an
  * item finds what is wrong with it.
  */
@@ -13,24 +14,30 @@ export class Items {
   #inText = false
   #escaped = false
 
-  push(chunk: Buffer): string[] {
-    const items: string[] = []
+  /** The items that end in this chunk: parts of it, or copies. */
+  push(chunk: Buffer): Buffer[] {
+    const items: Buffer[] = []
     const bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk
     let from = 0
+    // a list of 1,000 containers has 2.5 million bytes: in variables this is three times as fast as in fields
+    let [depth, inText, escaped] = [this.#depth, this.#inText, this.#escaped]
     for (let at = this.#rest.length; at < bytes.length; at++) {
-      const byte = bytes[at] ?? 0
-      if (this.#inText) {
-        if (this.#escaped) this.#escaped = false
-        else if (byte === backslash) this.#escaped = true
-        else if (byte === quote) this.#inText = false
-      } else if (byte === quote) this.#inText = true
+      const byte = bytes[at]
+      if (inText) {
+        if (escaped) escaped = false
+        else if (byte === backslash) escaped = true
+        else if (byte === quote) inText = false
+      } else if (byte === quote) inText = true
       else if (byte === brace || byte === bracket) {
         this.#begun = true
-        if (this.#depth++ === 1) from = at
-      } else if ((byte === braceEnd || byte === bracketEnd) && --this.#depth === 1)
-        items.push(bytes.toString('utf8', from, at + 1))
+        if (depth++ === 1) from = at
+      } else if ((byte === braceEnd || byte === bracketEnd) && --depth === 1)
+        items.push(bytes.subarray(from, at + 1))
     }
-    this.#rest = this.#depth > 1 ? bytes.subarray(from) : Buffer.alloc(0)
+    this.#depth = depth
+    this.#inText = inText
+    this.#escaped = escaped
+    this.#rest = depth > 1 ? bytes.subarray(from) : Buffer.alloc(0)
     return items
   }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Failure } from '../process/failure.ts'
 import { bounded, callDocker, type Docker } from './client.ts'
+import { getJson, getText } from './get.ts'
 import * as inspect from './inspect.ts'
 import { Items } from './items.ts'
 
@@ -19,14 +20,18 @@ export const ask = async <T extends z.ZodType>(
   call: (abortSignal: AbortSignal) => Promise<unknown>,
   ms = limit,
 ): Promise<z.output<T>> => {
-  const parsed = schema.safeParse(await callDocker(doing, ms, call))
+  return read(doing, schema, await callDocker(doing, ms, call))
+}
+
+const read = <T extends z.ZodType>(doing: string, schema: T, answer: unknown): z.output<T> => {
+  const parsed = schema.safeParse(answer)
   if (parsed.success) return parsed.data
   throw new Failure('invalid', `${doing}: the Docker Engine's answer cannot be read`, parsed.error)
 }
 
 /** Whether the engine answers at all, within `ms`. */
 export const pingEngine = async (docker: Docker, ms: number): Promise<void> => {
-  await callDocker('ping the Docker Engine', ms, (signal) => bounded(docker.ping, docker, signal))
+  await getText(docker, 'ping the Docker Engine', '/_ping', ms)
 }
 
 export const engineInfo = (docker: Docker, ms = limit) =>
@@ -38,10 +43,10 @@ export const engineInfo = (docker: Docker, ms = limit) =>
   )
 
 /**
- * All containers, running or not: `each` is given the text of one after the other, as JSON (readListed). A list of
- * thousands is long, and most of them are known already.
+ * All containers, running or not: `each` is given one after the other, as JSON (readListed), and must not keep it. A list
+ * of thousands is long, and most of them are known already.
  */
-export const listContainers = (docker: Docker, each: (text: string) => void): Promise<void> =>
+export const listContainers = (docker: Docker, each: (item: Buffer) => void): Promise<void> =>
   callDocker('list containers', limit, async (abortSignal) => {
     const answer = await askStream(docker, '/containers/json?', { all: true }, abortSignal)
     const items = new Items()
@@ -51,9 +56,9 @@ export const listContainers = (docker: Docker, each: (text: string) => void): Pr
   })
 
 /** Rejects as a question does. */
-export const readListed = (text: string): inspect.ListedContainer => {
+export const readListed = (item: Buffer): inspect.ListedContainer => {
   try {
-    return inspect.ListedContainer.parse(JSON.parse(text))
+    return inspect.ListedContainer.parse(JSON.parse(item.toString()))
   } catch (error) {
     throw new Failure('invalid', "list containers: the Docker Engine's answer cannot be read", error)
   }
@@ -69,10 +74,10 @@ const askStream = (docker: Docker, path: string, options: object, abortSignal: A
     })
   })
 
-export const inspectContainer = (docker: Docker, id: string) =>
-  ask(`inspect container ${id}`, inspect.Container, (abortSignal) =>
-    docker.getContainer(id).inspect({ abortSignal }),
-  )
+export const inspectContainer = async (docker: Docker, id: string): Promise<inspect.Container> => {
+  const doing = `inspect container ${id}`
+  return read(doing, inspect.Container, await getJson(docker, doing, `/containers/${id}/json`, limit))
+}
 
 export const listImages = (docker: Docker) =>
   ask('list images', z.array(inspect.Image), (abortSignal) => docker.listImages({ abortSignal }))

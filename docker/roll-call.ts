@@ -2,10 +2,12 @@ import { hash } from 'node:crypto'
 import { agrees, type Container, sameRun } from './inspect.ts'
 import { readListed } from './queries.ts'
 
-/** Of a container that a list agreed with: as what it was known then, and the digest of what the list said. */
+/** Of a container that a list agreed with: as what it was known then, and what the list said. */
 interface Answer {
   readonly container: Container
+  /** Of all that it said. */
   readonly digest: string
+  readonly status: string
 }
 
 /**
@@ -16,11 +18,15 @@ export class RollCall {
   #answers = new Map<string, Answer>()
   #called = new Map<string, Answer | undefined>()
 
-  /** One of the list; returns its ID where it must be inspected, as it is not what is known. Errors: as readListed. */
-  call(text: string, known: ReadonlyMap<string, Container>, now = Date.now()): string | undefined {
-    const id = /^\{"Id":"(?<id>[0-9a-f]+)"/.exec(text)?.groups?.id ?? readListed(text).Id
+  /**
+   * One of the list, as JSON; returns its ID where it must be inspected, as it is not what is known. Errors: as
+   * readListed.
+   */
+  call(item: Buffer, known: ReadonlyMap<string, Container>, now = Date.now()): string | undefined {
+    const id =
+      /^\{"Id":"(?<id>[0-9a-f]{64})"/.exec(item.toString('latin1', 0, 72))?.groups?.id ?? readListed(item).Id
     const container = known.get(id)
-    const answer = container && this.#answer(text, id, container, now)
+    const answer = container && this.#answer(item, id, container, now)
     this.#called.set(id, answer)
     return answer ? undefined : id
   }
@@ -34,13 +40,13 @@ export class RollCall {
   }
 
   /** Undefined where the list does not agree. */
-  #answer(text: string, id: string, container: Container, now: number): Answer | undefined {
-    const digest = hash('sha1', text, 'base64')
+  #answer(item: Buffer, id: string, container: Container, now: number): Answer | undefined {
+    const digest = hash('sha1', item, 'base64')
     const before = this.#answers.get(id)
-    if (before?.container !== container || before.digest !== digest)
-      return agrees(container, readListed(text), now) ? { container, digest } : undefined
     // "Up 5 minutes" is another answer five minutes later
-    const status = /"Status":"(?<status>[^"\\]*)"/.exec(text)?.groups?.status
-    return status !== undefined && sameRun(container, status, now) ? before : undefined
+    if (before?.container === container && before.digest === digest)
+      return sameRun(container, before.status, now) ? before : undefined
+    const listed = readListed(item)
+    return agrees(container, listed, now) ? { container, digest, status: listed.Status } : undefined
   }
 }

@@ -213,8 +213,8 @@ export class HostState {
     const known = this.#containers.objects
     const rollCall = this.#rollCall
     try {
-      await queries.listContainers(this.#docker, (text) => {
-        const id = rollCall.call(text, known)
+      await queries.listContainers(this.#docker, (item) => {
+        const id = rollCall.call(item, known)
         if (id !== undefined) this.#containers.mark(id)
       })
     } catch (error) {

@@ -130,7 +130,7 @@ export const whenSynced = async (
   const due = objectsWith(containers)
   const counted = async () => ((await view.count(inventory)) === due ? now() : undefined)
   // it may have been there with the last service: the later of the two is right to a few ms
-  return until(counted, { ms, every: 5 })
+  return until(counted, { ms, every: 25 })
 }
 
 /** Resolves with the time at which as many instances were there as are due; undefined after `ms`. */
@@ -138,7 +138,7 @@ export const whenCount = async (
   registry: Pick<Registry, 'count'>,
   due: number,
   ms: number,
-  every = 5,
+  every = 25,
 ): Promise<number | undefined> =>
   until(async () => ((await registry.count()) === due ? now() : undefined), { ms, every })
 

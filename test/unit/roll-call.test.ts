@@ -40,9 +40,9 @@ const now = started + 5.5 * minute
 t.test('who is as known need not be looked at; who is new, changed or gone is', async (t) => {
   const rolls = new RollCall()
   const all = known(container(1), container(2), container(3))
-  t.equal(rolls.call(listed(1), all, now), undefined)
-  t.equal(rolls.call(listed(2, 'Exited (0) 1 second ago', 'exited'), all, now), id(2), 'changed')
-  t.equal(rolls.call(listed(4), all, now), id(4), 'new')
+  t.equal(rolls.call(Buffer.from(listed(1)), all, now), undefined)
+  t.equal(rolls.call(Buffer.from(listed(2, 'Exited (0) 1 second ago', 'exited')), all, now), id(2), 'changed')
+  t.equal(rolls.call(Buffer.from(listed(4)), all, now), id(4), 'new')
   t.strictSame(rolls.end(all), [id(3)], 'gone')
   t.strictSame(rolls.end(known()), [], 'each list is one of its own')
 })
@@ -51,7 +51,7 @@ t.test('the same words again are read again only where they would mean another t
   const rolls = new RollCall()
   const [one] = [container(1)]
   const ask = (text: string, all = known(one), at = now) => {
-    const answer = rolls.call(text, all, at)
+    const answer = rolls.call(Buffer.from(text), all, at)
     rolls.end(all)
     return answer
   }
