@@ -19,24 +19,30 @@ export class Items {
     const items: Buffer[] = []
     const bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk
     let from = 0
-    // a list of 1,000 containers has 2.5 million bytes: in variables this is three times as fast as in fields
-    let [depth, inText, escaped] = [this.#depth, this.#inText, this.#escaped]
-    for (let at = this.#rest.length; at < bytes.length; at++) {
-      const byte = bytes[at]
+    // A list of 1,000 containers has two million bytes, nearly all of them inside texts: so as simple as can be, and in
+    // variables, it takes a quarter of the time.
+    let [depth, inText] = [this.#depth, this.#inText]
+    let at = this.#rest.length + (this.#escaped ? 1 : 0)
+    while (at < bytes.length) {
+      let byte = bytes[at]
       if (inText) {
-        if (escaped) escaped = false
-        else if (byte === backslash) escaped = true
-        else if (byte === quote) inText = false
-      } else if (byte === quote) inText = true
+        while (byte !== quote && byte !== backslash && ++at < bytes.length) byte = bytes[at]
+        if (byte === quote) inText = false
+        at += byte === backslash ? 2 : 1
+        continue
+      }
+      if (byte === quote) inText = true
       else if (byte === brace || byte === bracket) {
         this.#begun = true
         if (depth++ === 1) from = at
       } else if ((byte === braceEnd || byte === bracketEnd) && --depth === 1)
         items.push(bytes.subarray(from, at + 1))
+      at += 1
     }
+    // what a backslash stands before is passed over
+    this.#escaped = inText && at > bytes.length && bytes.at(-1) === backslash
     this.#depth = depth
     this.#inText = inText
-    this.#escaped = escaped
     this.#rest = depth > 1 ? bytes.subarray(from) : Buffer.alloc(0)
     return items
   }
