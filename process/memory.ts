@@ -1,11 +1,11 @@
-import { setFlagsFromString } from 'node:v8'
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 /** Collects what nobody holds, and gives freed memory back to the system. Takes some 50 ms for 30 MB that are held. */
 type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
 
 /** ms between two looks. */
-const every = 2000
+const every = 5000
 /**
  * What is worth a collection, which takes as much time as a look at a thousand containers: bytes that the heap has grown
  * by, and ms since the last one.
@@ -14,31 +14,34 @@ const worth = [
   { growth: 16 * 2 ** 20, rest: 30_000 },
   { growth: 8 * 2 ** 20, rest: 600_000 },
 ] as const
+/** Bytes; process.memoryUsage reads more than that, out of /proc. */
+const heapTotal = () => getHeapStatistics().total_heap_size
+
 /** Share of a core below which a process counts as quiet. */
 const quiet = 0.1
 
 /**
  * Keeps a process small that works in bursts: Node takes memory for the young objects of a burst (it makes bursts half
- * again as fast) and keeps it afterwards. When the heap has grown and the process has been quiet for two seconds, it is given
+ * again as fast) and keeps it afterwards. When the heap has grown and the process has been quiet for five seconds, it is given
  * back, the less there is the more seldom. Runs until the signal fires.
  */
 export const giveBackMemory = (signal: AbortSignal): void => {
   setFlagsFromString('--expose-gc')
   const collect: Collect = runInNewContext('gc')
-  let least = process.memoryUsage().heapTotal
+  let least = heapTotal()
   let busy = process.cpuUsage()
   let last = Number.NEGATIVE_INFINITY
   const look = () => {
     const { user, system } = process.cpuUsage(busy)
     busy = process.cpuUsage()
-    const { heapTotal } = process.memoryUsage()
-    least = Math.min(least, heapTotal)
-    const [growth, idle] = [heapTotal - least, performance.now() - last]
+    const total = heapTotal()
+    least = Math.min(least, total)
+    const [growth, idle] = [total - least, performance.now() - last]
     if (user + system > every * 1000 * quiet) return
     if (!worth.some((one) => growth >= one.growth && idle >= one.rest)) return
     last = performance.now()
     collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-    least = process.memoryUsage().heapTotal
+    least = heapTotal()
     busy = process.cpuUsage()
   }
   const timer = setInterval(look, every).unref()

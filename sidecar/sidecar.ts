@@ -71,6 +71,7 @@ export class Sidecar {
   /** When the oldest change came that has not been handed over yet. */
   #since: number | undefined
   #register: ReturnType<typeof createRegistrations>
+  #vsms: ReadonlySet<Container> = new Set()
   #last: Registrations = { desired: new Map(), refused: new Map() }
 
   constructor(options: SidecarOptions) {
@@ -85,7 +86,7 @@ export class Sidecar {
       objects: () => this.#counts(),
       pending: () => this.#state?.pending ?? 0,
       records: () => countBy([...this.#last.desired.keys()], (key) => key.slice(0, key.indexOf('/'))),
-      vsms: () => this.#vsms(),
+      vsms: () => this.#healthOfVsms(),
       refused: () => this.#last.refused.size,
       lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
       lease: () => this.#session?.times,
@@ -178,8 +179,8 @@ export class Sidecar {
   async #lookAtTargets(state: HostState, stop: AbortSignal): Promise<void> {
     while (!stop.aborted) {
       await pause(steady, stop)
-      for (const container of state.snapshot.containers.values())
-        if (tellsSessions(container)) state.hint({ kind: 'object', type: 'container', id: container.id })
+      for (const vsm of this.#vsms)
+        if (tellsSessions(vsm)) state.hint({ kind: 'object', type: 'container', id: vsm.id })
     }
   }
 
@@ -233,6 +234,7 @@ export class Sidecar {
     const addresses = this.#addressesOf(engine, advertised)
     const host = hostRecord(run, engine, addresses, swarm)
     const follow = (vsms: ReadonlySet<Container>) => {
+      this.#vsms = vsms
       const asks = [...vsms].map((container) => portalToAsk(container, host.address))
       this.#prober?.follow(new Map(asks.filter((ask) => ask !== undefined)))
     }
@@ -263,7 +265,7 @@ export class Sidecar {
     this.#reconciler?.wake()
   }
 
-  #vsms(): Record<string, number> {
+  #healthOfVsms(): Record<string, number> {
     const vsms = [...this.#last.desired].filter(([key]) => key.startsWith('vsms/'))
     return countBy(vsms, ([key, value]) => decode('vsms', key, value).health)
   }
