@@ -30,11 +30,13 @@ export interface PublisherOptions {
   /** Where the owner's keys are, and hardly others: read whole at every resync, and followed. */
   readonly prefixes: readonly string[]
   /**
-   * Where the owner's keys are among those of many: read key by key at a resync, whole only with a new lease and once
-   * in `sweepEvery` ms (one hour, with jitter), for what an earlier run or another hand has left there.
+   * Where the owner's keys are among those of many: read key by key at a resync. All keys there are searched only at the
+   * start and once in `sweepEvery` ms (one hour, with jitter), for what an earlier run or another hand has left.
    */
   readonly shared?: readonly string[]
   readonly sweepEvery?: number
+  /** Whether an earlier run may have left anything in `shared`; it may, unless told otherwise. */
+  readonly inherited?: boolean
   owns(key: string): boolean
   /** Whether an entry of ours shows that another has taken our place: publishing then ends, see `taken`. */
   isTaken?(entry: Entry): boolean
@@ -68,7 +70,7 @@ export class Publisher {
   #sincePass: number | undefined
   /** Whether anything was written since then. */
   #wrote = false
-  #due: Depth = 'sweep'
+  #due: Depth
   #sweepAt = 0
   /** Events of the watch that wait for the end of a write, as only then it is known which are our own. */
   #heard: Event[] = []
@@ -81,6 +83,8 @@ export class Publisher {
 
   constructor(options: PublisherOptions) {
     this.#options = options
+    this.#due = options.inherited === false ? 'resync' : 'sweep'
+    if (this.#due === 'resync') this.#sweepLater()
     this.#standing = new Standing(options)
     this.#repairs = new Repairs((depth) => this.#want(depth), options)
   }
@@ -210,20 +214,24 @@ export class Publisher {
 
   /** Reads what is due; what it returns stands otherwise than was known, or was read for the first time. */
   async #read(desired: Desired): Promise<readonly Entry[]> {
-    const { sweepEvery = 3_600_000 } = this.#options
     const due = this.#due
     if (due === 'nothing') return []
     this.#due = 'nothing'
     const suspects = this.#repairs.take()
     try {
       if (due === 'suspects') return await this.#standing.readKeys(suspects, desired)
-      if (due === 'sweep') this.#sweepAt = performance.now() + sweepEvery * (0.8 + 0.4 * Math.random())
+      if (due === 'sweep') this.#sweepLater()
       return await this.#standing.read(desired, due)
     } catch (error) {
       this.#want(due === 'sweep' ? 'sweep' : 'resync')
       this.#options.hooks?.retried?.(due === 'suspects' ? suspects : this.#options.prefixes)
       throw error
     }
+  }
+
+  #sweepLater(): void {
+    const { sweepEvery = 3_600_000 } = this.#options
+    this.#sweepAt = performance.now() + sweepEvery * (0.8 + 0.4 * Math.random())
   }
 
   /** Puts come before deletes, also over several transactions. Returns false when the rest was left out as outdated. */
@@ -296,7 +304,9 @@ export class Publisher {
       session.check()
       return
     }
-    if (this.#trouble === undefined) log?.warn({ reason: explain(error) }, 'cannot publish: trying on')
+    // what is no failure is a bug, and is told with the place where it is
+    const why = isFailure(error) ? { reason: explain(error) } : { error }
+    if (this.#trouble === undefined) log?.warn(why, 'cannot publish: trying on')
     this.#trouble = explain(error)
   }
 

@@ -50,12 +50,13 @@ export class Standing {
   /** Reads all, or at a resync without what only others would have put into the shared ranges. Returns what is new. */
   async read(desired: Desired, depth: 'resync' | 'sweep'): Promise<readonly Entry[]> {
     const { prefixes, shared = [], owns } = this.#source
-    const whole = depth === 'sweep' ? [...prefixes, ...shared] : prefixes
     const among = (key: string) => shared.some((prefix) => key.startsWith(prefix)) && owns(key)
     const keys =
-      depth === 'sweep' ? [] : [...new Set([...desired.keys(), ...this.entries.keys()])].filter(among)
-    const recognized = this.#known && depth === 'resync' ? await this.#recognize(whole, keys) : undefined
-    const { entries, origin, revision } = recognized ?? (await this.#read(whole, keys))
+      depth === 'sweep'
+        ? await this.#search(shared)
+        : [...new Set([...desired.keys(), ...this.entries.keys()])].filter(among)
+    const recognized = this.#known && depth === 'resync' ? await this.#recognize(prefixes, keys) : undefined
+    const { entries, origin, revision } = recognized ?? (await this.#read(prefixes, keys))
     const before = this.entries
     this.entries = new Map(entries.map((entry) => sharing(entry, before, desired)))
     const fresh = this.#compare([...new Set([...before.keys(), ...this.entries.keys()])], before)
@@ -64,6 +65,17 @@ export class Standing {
     this.revision = revision
     this.#open.clear()
     return fresh
+  }
+
+  /** The keys of ours among those of many. Of the others' not even the values are asked for: at 1,000 hosts they are 10 MB. */
+  async #search(shared: readonly string[]): Promise<string[]> {
+    if (shared.length === 0) return []
+    const { store, owns } = this.#source
+    const { entries } = await joined(
+      shared.map((prefix) => store.stamps(prefix)),
+      owns,
+    )
+    return entries.map(({ key }) => key)
   }
 
   async #read(prefixes: readonly string[], keys: readonly string[]): Promise<Snapshot> {

@@ -16,20 +16,26 @@ export interface Routes {
   readonly ipv6: string
 }
 
+type Interfaces = ReturnType<typeof networkInterfaces>
+
 /**
  * Chooses the host's addresses: the setting (then a family that it does not name is left out), else what Swarm
  * advertises, else those of the interface that holds the default route, else the first that is not loopback. The
  * other family's address is that of its own default route, or of the same interface. All but the first two see the
- * host's interfaces only on the host's network; a sidecar on a bridge needs OPENEBS_ADDRESS. Pure but for its default
- * arguments.
+ * host's interfaces only on the host's network; a sidecar on a bridge needs OPENEBS_ADDRESS. Pure where those
+ * two are given.
  */
 export const chooseAddresses = (
   setting: readonly string[] | undefined,
   swarmAddress: string,
-  interfaces = networkInterfaces(),
-  routes = readRoutes(),
-): HostAddresses => {
-  if (setting?.length) return { addresses: setting.toSorted(ipv4First), source: 'OPENEBS_ADDRESS' }
+  interfaces?: Interfaces,
+  routes?: Routes,
+): HostAddresses =>
+  setting?.length
+    ? { addresses: setting.toSorted(ipv4First), source: 'OPENEBS_ADDRESS' }
+    : findAddresses(swarmAddress, interfaces ?? networkInterfaces(), routes ?? readRoutes())
+
+const findAddresses = (swarmAddress: string, interfaces: Interfaces, routes: Routes): HostAddresses => {
   const faces = outsideInterfaces(interfaces)
   const holder = faces.find((face) => Object.values(face).includes(swarmAddress))
   const routed: Face = {
@@ -58,7 +64,7 @@ interface Face {
 const both = (...faces: (Face | undefined)[]): string[] =>
   (['ipv4', 'ipv6'] as const).flatMap((family) => faces.find((face) => face?.[family])?.[family] ?? [])
 
-const outsideInterfaces = (interfaces: ReturnType<typeof networkInterfaces>): Face[] =>
+const outsideInterfaces = (interfaces: Interfaces): Face[] =>
   Object.entries(interfaces).flatMap(([name, addresses = []]): Face[] => {
     const outside = addresses.filter((at) => !at.internal && !at.address.startsWith('fe80:'))
     const of = (family: 'IPv4' | 'IPv6') => outside.find((at) => at.family === family)?.address

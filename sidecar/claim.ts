@@ -6,19 +6,24 @@ import type { Host } from '../registry/records.ts'
 import type { Session } from '../registry/session.ts'
 import type { Entry, Lease, Store } from '../registry/store.ts'
 
+export interface Claim {
+  /** Whether a record of an earlier run stood there. If not, its lease has ended, and none of its other records is left. */
+  readonly inherited: boolean
+}
+
 /**
  * Makes hosts/<host> this run's own, bound to its lease. The record of an earlier run on the same seat, or of one that
  * left it to a successor, is taken over at once; that of any other run is waited for: if it was killed, its lease ends
- * within its TTL. `report` hears what is being waited for, and details that may differ from try to try. Returns false when the signal fires or the lease is lost first. Rejects with `invalid` when
- * the other run is still there after `patience` (ms): it lives, and two sidecars must not serve one host. It asks
- * `every` so many ms.
+ * within its TTL. `report` hears what is being waited for, and details that may differ from try to try. Returns undefined
+ * when the signal fires or the lease is lost first. Rejects with `invalid` when the other run is still there after
+ * `patience` (ms): it lives, and two sidecars must not serve one host. It asks `every` so many ms.
  */
 export const claimHost = async (
   { store, lease, signal }: { store: Store; lease: Lease; signal: AbortSignal },
   host: Host,
   report: (waitingFor: string, detail?: string) => void,
   { every = 250, patience = lease.ttl * 1500 + 5000 }: { every?: number; patience?: number } = {},
-): Promise<boolean> => {
+): Promise<Claim | undefined> => {
   const key = keys.host(host.host)
   let waitingSince: number | undefined
   while (!signal.aborted) {
@@ -34,16 +39,16 @@ export const claimHost = async (
       } else {
         const guard = entry ? { revision: entry.revision } : 'absent'
         await store.apply([{ kind: 'put', key, value: encode('hosts', host), guard, lease }])
-        return true
+        return { inherited: entry !== undefined }
       }
     } catch (error) {
       if (isFailure(error, 'invalid') || !isFailure(error)) throw error
-      if (error.kind === 'not-found') return false
+      if (error.kind === 'not-found') return undefined
       if (error.kind !== 'conflict') report(error.message, explain(error))
     }
     await pause(every, signal)
   }
-  return false
+  return undefined
 }
 
 /** Whether an entry is the record of this host, and names another run that lives. */

@@ -11,6 +11,7 @@ import { version } from '../process/version.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
 import { etcdSettings } from '../registry/stores/settings.ts'
 import { createApp } from './http/app.ts'
+import { sidecarOptions } from './options.ts'
 import { seatOf } from './seat.ts'
 import { type Settings, settings } from './settings.ts'
 import { Sidecar } from './sidecar.ts'
@@ -36,28 +37,14 @@ const own = given()
 await runProcess(createLog(name, 'info'), async (stack, stop) => {
   const log = createLog(name, own.OPENEBS_LOG_LEVEL)
   const address = parseAddress(own.OPENEBS_LISTEN) as Address // the schema has tried it
-  const sidecar = new Sidecar({
-    docker: connectDocker(parseEndpoint(own)),
-    endpoint: own.DOCKER_HOST,
-    openStore: (writer) => openEtcd(etcdSettings(own, writer)),
-    host: own.OPENEBS_HOST,
-    addresses: own.OPENEBS_ADDRESS,
-    rules: {
-      from: own.OPENEBS_SERVICES,
-      networks: own.OPENEBS_NETWORKS,
-      addressLabel: own.OPENEBS_ADDRESS_LABEL,
-      unhealthy: own.OPENEBS_UNHEALTHY,
-      paused: own.OPENEBS_PAUSED,
-    },
-    labels: own.OPENEBS_LABELS,
-    onExit: own.OPENEBS_ON_EXIT,
-    journal: { ttl: own.OPENEBS_EVENTS_TTL, most: own.OPENEBS_EVENTS_MOST },
-    swarmPoll: own.OPENEBS_SWARM_POLL * 1000,
-    ttl: own.OPENEBS_TTL,
-    resyncEvery: own.OPENEBS_RESYNC * 1000,
-    run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },
-    log,
-  })
+  const sidecar = new Sidecar(
+    sidecarOptions(own, {
+      docker: connectDocker(parseEndpoint(own)),
+      openStore: (writer) => openEtcd(etcdSettings(own, writer)),
+      run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },
+      log,
+    }),
+  )
   const { metrics } = sidecar
   const app = createApp({
     missing: () => sidecar.missing(),

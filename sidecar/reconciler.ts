@@ -92,10 +92,10 @@ export class Reconciler {
     const first = await this.#firstDesired(signal)
     if (!first) return
     const store = this.#store
-    const claimed = await claimHost({ store, lease: held.lease, signal }, first.host, (reason, detail) =>
+    const claim = await claimHost({ store, lease: held.lease, signal }, first.host, (reason, detail) =>
       this.#wait(reason, detail),
     )
-    if (!claimed) {
+    if (!claim) {
       this.#session.check()
       await this.#sessions.next(1000, signal)
       return
@@ -105,6 +105,7 @@ export class Reconciler {
       store,
       session: this.#session,
       ...ownership,
+      inherited: claim.inherited,
       isTaken: (entry) => isHeldByAnother(entry, first.host),
       hooks: this.#hooks,
       log: this.#log,

@@ -122,6 +122,7 @@ export class HostState {
   }
 
   hint(hint: Hint): void {
+    if (hint.kind === 'list' && hint.type === 'swarm') this.#swarm.announced()
     if (hint.kind === 'engine') this.#wakes.engine.wake()
     else if (hint.kind === 'list') this.#wakes[hint.type].wake()
     else if (hint.type === 'container') this.#containers.mark(hint.id)

@@ -17,6 +17,9 @@ export interface Swarm {
   readonly configs: readonly docker.SwarmNamed[]
 }
 
+/** ms for which a host that announced something of a swarm is looked at often, until it turns out a manager; and how often. */
+const becoming = { within: 10_000, every: 200 }
+
 /**
  * The swarm in memory. No event tells of tasks, nor of who leads: a manager is asked for them again and again. A full
  * look, after an event and with each resync, asks for its secrets and configs too, and first of all whether this host
@@ -31,6 +34,7 @@ export class SwarmState {
   #now: Swarm | undefined
   #fullAt = 0
   #changed = false
+  #announcedAt = Number.NEGATIVE_INFINITY
   /** The last full look failed. */
   #silent = false
 
@@ -47,8 +51,14 @@ export class SwarmState {
     return this.#now
   }
 
+  /** The engine has announced something of a swarm: only managers do, but they do so before they can be asked. */
+  announced(): void {
+    this.#announcedAt = performance.now()
+  }
+
   /** ms until the next look is due. Where something has just changed more is to come: tasks take seconds to start. */
   get wait(): number {
+    if (!this.#now?.manager && performance.now() - this.#announcedAt < becoming.within) return becoming.every
     if (!this.#now) return this.#resyncEvery
     return this.#changed ? this.#poll / 5 : this.#poll
   }

@@ -5,6 +5,7 @@ import { parseEndpoint } from '../../docker/endpoint.ts'
 import { createLog } from '../../process/log.ts'
 import { readSettings } from '../../process/settings.ts'
 import { openEtcd } from '../../registry/stores/etcd.ts'
+import { sidecarOptions } from '../../sidecar/options.ts'
 import { settings } from '../../sidecar/settings.ts'
 import { Sidecar } from '../../sidecar/sidecar.ts'
 
@@ -18,7 +19,7 @@ export interface Core {
 /** ms between the starts of two: all at once is another thing to measure, and each reads the services of all once. */
 const apart = 100
 
-/** With the default settings, put together as sidecar/main.ts does. */
+/** With the default settings. */
 const run = async ({ host, docker, store }: Core, stop: AbortSignal): Promise<void> => {
   const own = readSettings(settings, {
     OPENEBS_STORE: store,
@@ -26,28 +27,14 @@ const run = async ({ host, docker, store }: Core, stop: AbortSignal): Promise<vo
     OPENEBS_ADDRESS: '198.51.100.7',
     DOCKER_HOST: docker,
   })
-  const sidecar = new Sidecar({
-    docker: connectDocker(parseEndpoint(own)),
-    endpoint: own.DOCKER_HOST,
-    openStore: (writer) => openEtcd({ uri: own.OPENEBS_STORE, writer }),
-    host: own.OPENEBS_HOST,
-    addresses: own.OPENEBS_ADDRESS,
-    rules: {
-      from: own.OPENEBS_SERVICES,
-      networks: own.OPENEBS_NETWORKS,
-      addressLabel: own.OPENEBS_ADDRESS_LABEL,
-      unhealthy: own.OPENEBS_UNHEALTHY,
-      paused: own.OPENEBS_PAUSED,
-    },
-    labels: own.OPENEBS_LABELS,
-    onExit: own.OPENEBS_ON_EXIT,
-    journal: { ttl: own.OPENEBS_EVENTS_TTL, most: own.OPENEBS_EVENTS_MOST },
-    swarmPoll: own.OPENEBS_SWARM_POLL * 1000,
-    ttl: own.OPENEBS_TTL,
-    resyncEvery: own.OPENEBS_RESYNC * 1000,
-    run: { instance: randomUUID(), since: new Date().toISOString(), version: 'bench', seat: undefined },
-    log: createLog(host, 'error'),
-  })
+  const sidecar = new Sidecar(
+    sidecarOptions(own, {
+      docker: connectDocker(parseEndpoint(own)),
+      openStore: (writer) => openEtcd({ uri: own.OPENEBS_STORE, writer }),
+      run: { instance: randomUUID(), since: new Date().toISOString(), version: 'bench', seat: undefined },
+      log: createLog(host, 'error'),
+    }),
+  )
   await sidecar.run(stop)
 }
 

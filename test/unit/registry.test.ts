@@ -384,14 +384,22 @@ t.test('publisher', async (t) => {
   await store.close()
 })
 
-/** A session and a publisher of what is below own/ and of the keys below all/ that end in /h1. */
-const publishing = async (t: Test, store: Store, options: Partial<PublisherOptions> = {}) => {
+/** A session, which already holds a lease where `holding`, and a publisher of what is below own/ and of the keys below all/ that end in /h1. */
+const publishing = async (
+  t: Test,
+  store: Store,
+  { holding, ...options }: Partial<PublisherOptions> & { holding?: boolean } = {},
+) => {
   const stop = new AbortController()
   const session = new Session(store, { ttl: 60 })
   const owns = (key: string) => key.startsWith('own/') || (key.startsWith('all/') && key.endsWith('/h1'))
   const publisher = new Publisher({ store, session, prefixes: ['own/'], shared: ['all/'], owns, ...options })
-  publisher.start(stop.signal)
+  if (!holding) publisher.start(stop.signal)
   session.start(stop.signal)
+  if (holding) {
+    await wait(t, 'it holds a lease', () => session.current() !== undefined)
+    publisher.start(stop.signal)
+  }
   t.teardown(async () => {
     stop.abort()
     await publisher.stop()
@@ -407,14 +415,20 @@ const foreign = (store: MemoryStore, key: string, value?: string) =>
     value === undefined ? { kind: 'delete', key, guard: 'any' } : { kind: 'put', key, value, guard: 'any' },
   ])
 
-t.test('what others have beside our keys is read at a new lease and at a sweep alone', async (t) => {
+/** Which prefixes are searched, and which keys and prefixes are read with their values, in a store that is not empty. */
+const observed = async () => {
   const store = new MemoryStore()
-  const reads: string[] = []
+  const [reads, searches]: [string[], string[]] = [[], []]
   const asked: (readonly string[])[] = []
   const { read, readKeys } = store
   store.read = (prefix) => {
     reads.push(prefix)
     return read.call(store, prefix)
+  }
+  store.stamps = async (prefix) => {
+    searches.push(prefix)
+    const found = await read.call(store, prefix)
+    return { ...found, entries: found.entries.map(({ value: _, ...stamp }) => stamp) }
   }
   store.readKeys = (keys) => {
     asked.push(keys)
@@ -422,35 +436,51 @@ t.test('what others have beside our keys is read at a new lease and at a sweep a
   }
   await foreign(store, 'all/b/h2', 'theirs')
   await foreign(store, 'all/left/h1', 'by an earlier run')
+  return { store, reads, searches, asked }
+}
+
+t.test('what others have beside our keys is searched at the start and at a sweep alone', async (t) => {
+  const { store, reads, searches, asked } = await observed()
   const sweepEvery = 300
   const { publisher, session } = await publishing(t, store, { sweepEvery })
   publisher.publish(of('own/a=1', 'all/a/h1=1'))
   await publisher.settled()
   const began = performance.now()
-  t.same(reads.splice(0), ['own/', 'all/'], 'all of it at first')
+  t.same([reads.splice(0), searches.splice(0)], [['own/'], ['all/']], 'all of it at first')
+  t.same(asked.splice(0), [['all/left/h1']], 'but the values of our own keys alone')
   t.same(await values(store), ['all/a/h1=1', 'all/b/h2=theirs', 'own/a=1'])
 
   await foreign(store, 'all/a/h1')
   await foreign(store, 'all/ghost/h1', 'x')
   publisher.resync()
   await wait(t, 'a resync restores', async () => (await values(store, 'all/a')).length === 1)
-  t.same(
-    reads.filter((prefix) => prefix === 'all/'),
-    [],
-    'without reading what all have',
-  )
+  t.notOk(searches.includes('all/'), 'without a search among what all have')
   t.same(asked.splice(0), [['all/a/h1']])
   t.match(await values(store, 'all/'), ['all/a/h1=1', 'all/b/h2=theirs', 'all/ghost/h1=x'])
   await until(() => performance.now() > began + 1.2 * sweepEvery || undefined, { ms: 5000 })
   publisher.resync()
   await wait(t, 'a sweep finds the rest', async () => (await values(store, 'all/ghost')).length === 0)
 
-  reads.length = 0
+  searches.length = 0
   store.expire(session.current()?.lease.id ?? '')
   session.check()
-  await wait(t, 'a new lease', () => reads.includes('all/'))
+  await wait(t, 'a new lease', () => searches.includes('all/'))
   await publisher.settled()
   await wait(t, 'all is back', async () => (await values(store)).length === 3)
+})
+
+t.test('where nothing can be left by an earlier run, nothing is searched', async (t) => {
+  const { store, searches } = await observed()
+  const { publisher } = await publishing(t, store, { inherited: false, sweepEvery: 300, holding: true })
+  publisher.publish(of('own/a=1', 'all/a/h1=1'))
+  await publisher.settled()
+  t.same(searches, [])
+  t.same(await values(store), ['all/a/h1=1', 'all/b/h2=theirs', 'all/left/h1=by an earlier run', 'own/a=1'])
+  const swept = async () => {
+    publisher.resync()
+    return (await values(store, 'all/left')).length === 0
+  }
+  await wait(t, 'but by the next sweep', swept)
 })
 
 t.test('what another hand changes is put right at once, unless it goes on and on', async (t) => {

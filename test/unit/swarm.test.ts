@@ -159,6 +159,18 @@ t.test('a manager is polled for what no event tells, and asked for all at an eve
   t.strictSame(engine.questions(), swarmPaths)
 })
 
+t.test('a manager is announced before it can be asked, and seen soon after that', async (t) => {
+  const engine = await RecordedEngine.start(t)
+  engine.answers = { '/info': info(outside) }
+  const { state } = await follow(t, engine, 60_000)
+  const looks = () => engine.asked.filter((path) => path === '/info').length
+  engine.asked = []
+  hint(state)
+  await comes(t, 'it is asked again and again', () => looks() >= 3)
+  engine.answers = asManager()
+  await comes(t, 'it leads', () => state.snapshot.swarm?.manager === true)
+})
+
 t.test('what a manager cannot answer stands as it was last known', async (t) => {
   const engine = await RecordedEngine.start(t)
   const { state, seen } = await follow(t, engine, 50)
