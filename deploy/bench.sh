@@ -14,8 +14,7 @@ sh deploy/test-packages.sh
 sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
 
-# hosts takes the longest and measures the store more than a host's sidecar: it is run when it is asked for.
-rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory}
+rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory,hosts}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 status=0
