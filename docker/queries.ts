@@ -76,7 +76,11 @@ const askStream = (docker: Docker, path: string, options: object, abortSignal: A
 
 export const inspectContainer = async (docker: Docker, id: string): Promise<inspect.Container> => {
   const doing = `inspect container ${id}`
-  return read(doing, inspect.Container, await getJson(docker, doing, `/containers/${id}/json`, limit))
+  return read(
+    doing,
+    inspect.Container,
+    await getJson(docker, doing, `/containers/${encodeURIComponent(id)}/json`, limit),
+  )
 }
 
 export const listImages = (docker: Docker) =>
