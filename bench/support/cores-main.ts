@@ -16,7 +16,7 @@ export interface Core {
   readonly store: string
 }
 
-/** ms between the starts of two: all at once is another thing to measure, and each reads the services of all once. */
+/** ms between the starts of two: all at once is another thing to measure. */
 const apart = 100
 
 /** With the default settings. */
