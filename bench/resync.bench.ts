@@ -42,7 +42,7 @@ await runBench(
   {
     containers: [1000, 'containers'],
     every: [2, 'seconds between passes'],
-    warm: [10, 'seconds before the first window'],
+    warm: [60, 'seconds before the first window'],
     windows: [5, 'windows'],
     seconds: [10, 'seconds a window'],
     must: [100, 'ms of processor time that a pass may take'],

@@ -5,7 +5,7 @@ import { type Subject, startRegistry, subjects, whenSynced } from './support/sub
 
 const about = `sync: a process starts where a host is full of containers; after how many seconds are all in etcd? Counted from its
 first request to the engine, which is when its work begins (this is what the must is about), and from its exec.
-Etcd is empty before every run; the slowest run counts.`
+Etcd is empty before every run; the median of the runs counts.`
 
 interface Run {
   readonly work: number
@@ -33,12 +33,12 @@ const repeat = async (subject: Subject, containers: number, runs: number, limit:
     all.push(one)
   }
   const work = all.map((one) => one.work)
-  const slowest = Math.max(...work)
+  const typical = median(work)
   const exec = median(all.map((one) => one.exec))
-  const text = Number.isFinite(slowest)
-    ? `${round(slowest, 2)} s (median ${round(median(work), 2)} s; from exec ${round(exec, 2)} s)`
+  const text = Number.isFinite(typical)
+    ? `${round(typical, 2)} s (slowest ${round(Math.max(...work), 2)} s; from exec ${round(exec, 2)} s)`
     : `not within ${limit} s`
-  return { slowest, text }
+  return { typical, text }
 }
 
 await runBench(
@@ -65,7 +65,7 @@ await runBench(
         row: `first sync of ${containers} containers`,
         measured: own.text,
         must: `${must} s`,
-        holds: own.slowest <= must,
+        holds: own.typical <= must,
         ...(peer && { peer: peer.text }),
       }
     })

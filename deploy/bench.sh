@@ -20,6 +20,7 @@ trap 'rm -rf "$results"' EXIT
 status=0
 number=0
 began=$(clock)
+before=$(node bench/support/yardstick.ts)
 for name in $(echo "$rows" | tr , ' '); do
   [ -e "bench/$name.bench.ts" ] || fail "ROWS names $name, but there is no bench/$name.bench.ts"
 done
@@ -34,5 +35,6 @@ for name in $(echo "$rows" | tr , ' '); do
 done
 say ''
 node bench/support/table.ts "$results"
+say "yardstick $before ms before, $(node bench/support/yardstick.ts) ms after (bench/support/yardstick.ts: how fast the machine was)"
 say "$(nproc) cores, load average now $(cut -d' ' -f1-3 /proc/loadavg), in $(seconds_since "$began")"
 exit "$status"

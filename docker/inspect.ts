@@ -191,15 +191,31 @@ export const agrees = (container: Container, listed: ListedContainer, now = Date
  * A container that ended and started again unseen can look as before in all but its times. The list has them rounded
  * (at first to seconds), and by the daemon's clock: 2 s more or less are allowed for.
  */
-export const sameRun = ({ startedAt, finishedAt }: Container, status: string, now: number): boolean => {
+export const sameRun = (container: Container, status: string, now: number): boolean =>
+  isStill(runOf(container, status), now)
+
+/** What a list said of how long a container has been up, or down. */
+export interface Run {
+  /** "5 minutes"; undefined where it said nothing of it. */
+  readonly said: string | undefined
+  /** ms since 1970. */
+  readonly since: number
+}
+
+export const runOf = ({ startedAt, finishedAt }: Container, status: string): Run => {
   const up = /^Up (?<time>[^(]*\w)/.exec(status)?.groups?.time
   const ended = /^(?:Exited|Restarting) \(-?\d+\) (?<time>.*) ago$/.exec(status)?.groups?.time
-  const said = up ?? ended
   const since = up === undefined ? finishedAt : startedAt
-  if (said === undefined || since === '') return true
-  const seconds = (now - Date.parse(since)) / 1000
-  return [-2, -1, 0, 1, 2].some((more) => humanDuration(seconds + more) === said)
+  return { said: since === '' ? undefined : (up ?? ended), since: Date.parse(since) }
 }
+
+/** Whether it may still be said. "Up 5 minutes" is wrong five minutes later. */
+export const isStill = ({ said, since }: Run, now: number): boolean => {
+  const seconds = (now - since) / 1000
+  return said === undefined || tolerated.some((more) => humanDuration(seconds + more) === said)
+}
+/** Seconds, the likeliest first. */
+const tolerated = [0, -1, 1, -2, 2]
 
 const networkText = ({ name, ipv4, ipv6 }: ContainerNetwork): string => `${name} ${ipv4 ?? ''} ${ipv6 ?? ''}`
 const sameSet = (a: readonly string[], b: readonly string[]): boolean =>

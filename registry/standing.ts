@@ -1,5 +1,14 @@
 import type { Desired } from './diff.ts'
-import type { Entry, Event, Revision, Snapshot, Stamp, Store } from './store.ts'
+import {
+  type Entry,
+  type Event,
+  isNewer,
+  type Revision,
+  type Snapshot,
+  type Stamp,
+  type Store,
+  together,
+} from './store.ts'
 
 /** What of one owner's stands in the registry, as far as is known: by the last read, and by the writes since then. */
 export class Standing {
@@ -17,6 +26,8 @@ export class Standing {
   revision: Revision | undefined
   /** Keys that a write of ours may have changed, or not: its outcome is open. */
   readonly #open = new Set<string>()
+  /** Of other hands, below prefixes of ours. */
+  #others: readonly Stamp[] = []
   #known = false
   /** Which data the store held. */
   #origin: string | undefined
@@ -50,17 +61,25 @@ export class Standing {
   /** Reads all, or at a resync without what only others would have put into the shared ranges. Returns what is new. */
   async read(desired: Desired, depth: 'resync' | 'sweep'): Promise<readonly Entry[]> {
     const { prefixes, shared = [], owns } = this.#source
-    const among = (key: string) => shared.some((prefix) => key.startsWith(prefix)) && owns(key)
+    // all that is known is the owner's: asking that of a thousand keys takes longer than the rest
+    const among = (key: string) =>
+      shared.some((prefix) => key.startsWith(prefix)) && (this.entries.has(key) || owns(key))
     const keys =
       depth === 'sweep'
         ? await this.#search(shared)
         : [...new Set([...desired.keys(), ...this.entries.keys()])].filter(among)
-    const recognized = this.#known && depth === 'resync' ? await this.#recognize(prefixes, keys) : undefined
-    const { entries, origin, revision } = recognized ?? (await this.#read(prefixes, keys))
+    const expected = this.#known && depth === 'resync'
+    if (expected && (await this.#stands(prefixes, keys))) {
+      this.#open.clear()
+      return []
+    }
+    const recognized = expected ? await this.#recognize(prefixes, keys) : undefined
+    const { entries, others, origin, revision } = recognized ?? (await this.#read(prefixes, keys))
     const before = this.entries
     this.entries = new Map(entries.map((entry) => sharing(entry, before, desired)))
     const fresh = this.#compare([...new Set([...before.keys(), ...this.entries.keys()])], before)
     this.#known = true
+    this.#others = others
     this.#origin = origin
     this.revision = revision
     this.#open.clear()
@@ -69,16 +88,12 @@ export class Standing {
 
   /** The keys of ours among those of many. Of the others' not even the values are asked for: at 1,000 hosts they are 10 MB. */
   async #search(shared: readonly string[]): Promise<string[]> {
-    if (shared.length === 0) return []
     const { store, owns } = this.#source
-    const { entries } = await joined(
-      shared.map((prefix) => store.stamps(prefix)),
-      owns,
-    )
-    return entries.map(({ key }) => key)
+    const found = await Promise.all(shared.map((prefix) => store.stamps(prefix)))
+    return found.flatMap(({ entries }) => entries.map(({ key }) => key).filter(owns))
   }
 
-  async #read(prefixes: readonly string[], keys: readonly string[]): Promise<Snapshot> {
+  async #read(prefixes: readonly string[], keys: readonly string[]): Promise<Joined> {
     const { store, owns } = this.#source
     return joined(
       [...prefixes.map((prefix) => store.read(prefix)), ...(keys.length > 0 ? [store.readKeys(keys)] : [])],
@@ -86,8 +101,28 @@ export class Standing {
     )
   }
 
+  /** Whether all is as it is known to be: mostly it is. */
+  async #stands(prefixes: readonly string[], keys: readonly string[]): Promise<boolean> {
+    const { store } = this.#source
+    const known = [...this.entries.values(), ...this.#others]
+    const verdict = together(
+      await Promise.all([
+        ...prefixes.map((prefix) =>
+          store.matches(
+            prefix,
+            known.filter(({ key }) => key.startsWith(prefix)),
+          ),
+        ),
+        store.holds(keys.map((key) => ({ key, guard: this.entries.get(key) ?? 'absent' }))),
+      ]),
+    )
+    if (!verdict.holds || verdict.origin !== this.#origin) return false
+    this.revision = verdict.revision
+    return true
+  }
+
   /** Reads the values of those alone that are not known by their revision. Undefined where other data stand there now. */
-  async #recognize(prefixes: readonly string[], keys: readonly string[]): Promise<Snapshot | undefined> {
+  async #recognize(prefixes: readonly string[], keys: readonly string[]): Promise<Joined | undefined> {
     const { store, owns } = this.#source
     const stamps = await joined(
       [...prefixes.map((prefix) => store.stamps(prefix)), ...(keys.length > 0 ? [store.stampsOf(keys)] : [])],
@@ -123,23 +158,31 @@ export class Standing {
   }
 }
 
+const toStamp = ({ key, revision }: Stamp): Stamp => ({ key, revision })
+
 const entryOf = (entries: ReadonlyMap<string, Entry>, key: string): [string, Entry][] => {
   const entry = entries.get(key)
   return entry ? [[key, entry]] : []
+}
+
+interface Joined<T extends Stamp = Entry> extends Snapshot<T> {
+  /** Of other hands. */
+  readonly others: readonly Stamp[]
 }
 
 /** What several reads found, of one owner; as of the earliest one: a watch that goes on from there misses nothing. */
 const joined = async <T extends Stamp>(
   reads: readonly Promise<Snapshot<T>>[],
   owns: (key: string) => boolean,
-): Promise<Snapshot<T>> => {
+): Promise<Joined<T>> => {
   const snapshots = await Promise.all(reads)
-  const [first] = snapshots.toSorted((a, b) => Number(BigInt(a.revision) - BigInt(b.revision)))
+  const [first] = snapshots.toSorted((a, b) => (isNewer(a.revision, b.revision) ? 1 : -1))
   const { revision = '0', origin = '' } = first ?? {}
   return {
     revision,
     origin,
     entries: snapshots.flatMap(({ entries }) => entries.filter(({ key }) => owns(key))),
+    others: snapshots.flatMap(({ entries }) => entries.filter(({ key }) => !owns(key)).map(toStamp)),
   }
 }
 

@@ -16,6 +16,14 @@ export interface Store {
   stamps(prefix: string): Promise<Snapshot<Stamp>>
   stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>>
   /**
+   * Whether exactly these entries stand below `prefix`: as written at these revisions, and none besides. They must have
+   * been all that stood there once: what a read found, with the writes of the caller since. The cheapest question for
+   * whoever expects that nothing has changed.
+   */
+  matches(prefix: string, stamps: readonly Stamp[]): Promise<Verdict>
+  /** Whether these guards hold, any number of them. */
+  holds(checks: readonly Check[]): Promise<Verdict>
+  /**
    * Applies all changes or none. At most `limits.changes` of them, each key once (else `invalid`). Returns the revision
    * of the write. A write whose answer got lost is settled by reading before this answers; where two writers might
    * write the same text to a key, the text must name its writer. Errors: `not-found` when a put's lease is gone. After
@@ -60,6 +68,18 @@ export interface Snapshot<T extends Stamp = Entry> {
   readonly origin: string
 }
 
+/** Whether what was expected is so, as of a revision; `origin` as in a snapshot. */
+export interface Verdict {
+  readonly holds: boolean
+  readonly revision: Revision
+  readonly origin: string
+}
+
+export interface Check {
+  readonly key: string
+  readonly guard: Guard
+}
+
 /**
  * Holds when the key is absent, stands at this revision, or (`any`) always. `any` is only for keys that no second
  * writer and no late write of our own can touch.
@@ -90,6 +110,24 @@ export interface Lease {
   /** Drops it and every key bound to it. */
   revoke(): Promise<void>
 }
+
+/** What several questions together say; as of the earliest one: a watch that goes on from there misses nothing. */
+export const together = (verdicts: readonly Verdict[]): Verdict => {
+  const [first, ...others] = verdicts
+  if (first === undefined) throw new Failure('invalid', 'of no verdicts nothing can be said')
+  return others.reduce(
+    (sum, { holds, revision, origin }) => ({
+      holds: sum.holds && holds && sum.origin === origin,
+      revision: isNewer(sum.revision, revision) ? revision : sum.revision,
+      origin,
+    }),
+    first,
+  )
+}
+
+/** Whether `a` is newer than `b`. */
+export const isNewer = (a: Revision, b: Revision): boolean =>
+  a.length === b.length ? a > b : a.length > b.length
 
 /** Of one transaction, and of how many it pays to have under way at once. */
 export const limits = { changes: 100, transactions: 4 } as const

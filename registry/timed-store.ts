@@ -25,6 +25,8 @@ export const timed = (store: Store, took: (call: StoreCall, ms: number) => void)
     readKeys: (keys) => time('read', () => store.readKeys(keys)),
     stamps: (prefix) => time('read', () => store.stamps(prefix)),
     stampsOf: (keys) => time('read', () => store.stampsOf(keys)),
+    matches: (prefix, stamps) => time('read', () => store.matches(prefix, stamps)),
+    holds: (checks) => time('read', () => store.holds(checks)),
     apply: (changes) => time('apply', () => store.apply(changes)),
     grant: async (ttl) => lease(await time('grant', () => store.grant(ttl))),
     watch: (prefix, from, signal, patience) => store.watch(prefix, from, signal, patience),

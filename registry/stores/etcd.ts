@@ -5,23 +5,27 @@ import { inParallel } from '../../process/in-parallel.ts'
 import { keys } from '../keys.ts'
 import {
   type Change,
+  type Check,
   checkChanges,
   chunks,
   type Entry,
   type Event,
+  isNewer,
   type Lease,
   limits,
   type Revision,
   type Snapshot,
   type Stamp,
   type Store,
+  together,
+  type Verdict,
 } from '../store.ts'
 import { isRefusal } from './etcd/failures.ts'
 import { Fence } from './etcd/fence.ts'
 import { EtcdLease } from './etcd/lease.ts'
 import { Members } from './etcd/members.ts'
 import { EtcdSettings } from './etcd/settings.ts'
-import { appliedBefore, toEntry, toStamp, toTxn } from './etcd/transaction.ts'
+import { appliedBefore, toCompare, toEntry, toStamp, toTxn } from './etcd/transaction.ts'
 import { follow, type Range } from './etcd/watch.ts'
 
 export { defaultPrefix, parseStoreUri } from './etcd/settings.ts'
@@ -69,6 +73,41 @@ class EtcdStore implements Store {
 
   stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>> {
     return this.#final((end) => this.#parts([...new Set(keys)], stamped, end))
+  }
+
+  /**
+   * Nothing below the prefix is newer than the newest of them but what was written with it, and there are as many keys
+   * as there should be: so no other was written since, and none is gone. Two numbers travel, in place of all keys.
+   */
+  async matches(prefix: string, stamps: readonly Stamp[]): Promise<Verdict> {
+    const newest = stamps.reduce((last, { revision }) => (isNewer(revision, last) ? revision : last), '0')
+    const latest = new Set(stamps.filter(({ revision }) => revision === newest).map(({ key }) => key))
+    const end = this.#members.end()
+    await this.#fence?.standing(end)
+    const { kvs, count, header } = await this.#get(
+      { ...this.#range(prefix), min_mod_revision: newest, keys_only: true, limit: latest.size + 1 },
+      end,
+    )
+    const found = kvs.map((kv) => toStamp(kv, this.#prefix.length))
+    const holds =
+      Number(count) === stamps.length &&
+      found.length === latest.size &&
+      found.every(({ key, revision }) => revision === newest && latest.has(key))
+    return { holds, revision: header.revision, origin: header.cluster_id }
+  }
+
+  async holds(checks: readonly Check[]): Promise<Verdict> {
+    const end = this.#members.end()
+    await this.#fence?.standing(end)
+    const parts = checks.length > 0 ? [...chunks(checks, limits.changes)] : [[]]
+    const verdicts = await inParallel(parts, limits.transactions, async (part): Promise<Verdict> => {
+      const txn = { compare: toCompare(part, (key) => this.#at(key)) }
+      const { succeeded, header } = await this.#members.call(end, (client, options) =>
+        client.kv.txn(txn, options),
+      )
+      return { holds: succeeded, revision: header.revision, origin: header.cluster_id }
+    })
+    return together(verdicts)
   }
 
   async apply(changes: readonly Change[]): Promise<Revision> {

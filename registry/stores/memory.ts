@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Failure } from '../../process/failure.ts'
 import {
   type Change,
+  type Check,
   checkChanges,
   type Entry,
   type Event,
@@ -11,6 +12,7 @@ import {
   type Snapshot,
   type Stamp,
   type Store,
+  type Verdict,
 } from '../store.ts'
 
 /** The calls of a store that can fail, for `before`. */
@@ -57,6 +59,19 @@ export class MemoryStore implements Store {
 
   async stampsOf(keys: readonly string[]): Promise<Snapshot<Stamp>> {
     return withoutValues(await this.readKeys(keys))
+  }
+
+  async matches(prefix: string, stamps: readonly Stamp[]): Promise<Verdict> {
+    const { entries, ...of } = await this.read(prefix)
+    const at = new Map(stamps.map(({ key, revision }) => [key, revision]))
+    const holds = entries.length === at.size && entries.every(({ key, revision }) => at.get(key) === revision)
+    return { holds, ...of }
+  }
+
+  async holds(checks: readonly Check[]): Promise<Verdict> {
+    await this.#before('read')
+    const holds = checks.every((check) => this.#isSo(check))
+    return { holds, revision: String(this.#revision), origin: this.#origin }
   }
 
   async apply(changes: readonly Change[]): Promise<Revision> {
@@ -124,10 +139,13 @@ export class MemoryStore implements Store {
     for (const timer of this.#leases.values()) clearTimeout(timer)
   }
 
-  #check({ key, guard, ...change }: Change): void {
+  #isSo({ key, guard }: Check): boolean {
     const entry = this.#entries.get(key)
-    const holds = guard === 'any' || (guard === 'absent' ? !entry : entry?.revision === guard.revision)
-    if (!holds) throw new Failure('conflict', `another write came first: ${key}`)
+    return guard === 'any' || (guard === 'absent' ? !entry : entry?.revision === guard.revision)
+  }
+
+  #check(change: Change): void {
+    if (!this.#isSo(change)) throw new Failure('conflict', `another write came first: ${change.key}`)
     if (change.kind === 'put' && change.lease && !this.#leases.has(change.lease.id))
       throw new Failure('not-found', `lease ${change.lease.id} is gone`)
   }

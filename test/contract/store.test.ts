@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
 import { explain, type FailureKind, isFailure } from '../../process/failure.ts'
 import { keyParts, keys } from '../../registry/keys.ts'
-import type { Change, Event, Snapshot, Store } from '../../registry/store.ts'
+import type { Change, Check, Entry, Event, Snapshot, Stamp, Store } from '../../registry/store.ts'
 import { chunks, limits } from '../../registry/store.ts'
 import { type EtcdSettings, openEtcd } from '../../registry/stores/etcd.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
@@ -165,6 +165,45 @@ const contract = (name: string, open: (t: Test) => Promise<Opened>) =>
       }
       writing = false
       await writer
+    })
+
+    await t.test('whether all is as it was', async (t) => {
+      await store.apply([put('m/a', '1'), put('m/b', '1')])
+      await store.apply([put('m/c', '1')])
+      await store.apply([put('ma', '1')])
+      const { entries, origin } = await store.read('m/')
+      const [a, b, c] = entries as [Entry, Entry, Entry]
+      const stands = async (...stamps: Stamp[]) => (await store.matches('m/', stamps)).holds
+      t.ok(await stands(a, b, c))
+      t.ok(await stands(c, a, b), 'in any order')
+      const verdict = await store.matches('m/', entries)
+      t.same(verdict, { holds: true, origin, revision: (await store.read('')).revision })
+      t.notOk(await stands(a, b), 'one more than expected, the newest')
+      t.notOk(await stands(b, c), 'one more than expected, an older one')
+      t.notOk(await stands(a, b, c, { ...a, key: 'm/d' }), 'one less than expected')
+      t.notOk(await stands(a, b, { ...c, key: 'm/d' }), 'another key')
+      t.notOk(await stands(a, b, { ...c, revision: verdict.revision }), 'another revision')
+      t.ok((await store.matches('none/', [])).holds)
+      t.notOk((await store.matches('m/', [])).holds)
+      t.notOk((await store.matches('none/', [a])).holds)
+
+      const holds = async (...checks: Check[]) => (await store.holds(checks)).holds
+      t.ok(
+        await holds({ key: 'm/a', guard: a }, { key: 'm/d', guard: 'absent' }, { key: 'm/b', guard: 'any' }),
+      )
+      t.same(await store.holds([]), verdict)
+      t.notOk(await holds({ key: 'm/a', guard: a }, { key: 'm/b', guard: 'absent' }))
+      t.notOk(await holds({ key: 'm/d', guard: a }))
+      const many = Array.from({ length: 250 }, (_, n): Check => ({ key: `m/none/${n}`, guard: 'absent' }))
+      t.ok(await holds(...many, { key: 'm/c', guard: c }))
+      t.notOk(await holds(...many, { key: 'm/c', guard: a }), 'the last of many')
+
+      const rewritten = await store.apply([put('m/a', '1', 'any')])
+      t.notOk(await stands(a, b, c), 'the same value written again')
+      t.notOk(await holds({ key: 'm/a', guard: a }))
+      t.ok(await stands({ key: 'm/a', revision: rewritten }, b, c))
+      await store.apply([{ kind: 'delete', key: 'm/b', guard: 'any' }, put('m/d', '1')])
+      t.notOk(await stands({ key: 'm/a', revision: rewritten }, b, c), 'one for another')
     })
 
     await t.test('a lease takes its keys with it', async (t) => {

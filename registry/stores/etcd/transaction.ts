@@ -1,5 +1,5 @@
-import type { IKeyValue, IRequestOp, ITxnRequest } from 'etcd3'
-import type { Change, Entry, Revision, Stamp } from '../../store.ts'
+import type { ICompare, IKeyValue, IRequestOp, ITxnRequest } from 'etcd3'
+import type { Change, Check, Entry, Revision, Stamp } from '../../store.ts'
 
 /** A key that must still stand at a revision ("0": be absent) for a transaction to be done. */
 export interface Fenced {
@@ -13,18 +13,10 @@ export const toTxn = (
   at: (key: string) => Buffer,
   fence: Fenced | undefined,
 ): ITxnRequest => {
-  const keyed = changes.map((change) => ({ change, key: at(change.key) }))
-  const guards = keyed.flatMap(({ change: { guard }, key }) =>
-    guard === 'any' ? [] : [{ key, revision: guard === 'absent' ? '0' : guard.revision }],
-  )
   return {
-    compare: [...(fence ? [fence] : []), ...guards].map(({ key, revision }) => ({
-      key,
-      result: 'Equal',
-      target: 'Mod',
-      mod_revision: revision,
-    })),
-    success: keyed.map(({ change, key }): IRequestOp => {
+    compare: [...(fence ? [standsAt(fence.key, fence.revision)] : []), ...toCompare(changes, at)],
+    success: changes.map((change): IRequestOp => {
+      const key = at(change.key)
       if (change.kind === 'delete') return { request_delete_range: { key } }
       const lease = change.lease ? { lease: change.lease.id } : {}
       return { request_put: { key, value: Buffer.from(change.value), ...lease } }
@@ -32,6 +24,19 @@ export const toTxn = (
     failure: fence ? [{ request_range: { key: fence.key } }] : [],
   }
 }
+
+/** The guards as comparisons. */
+export const toCompare = (checks: readonly Check[], at: (key: string) => Buffer): ICompare[] =>
+  checks.flatMap(({ key, guard }) =>
+    guard === 'any' ? [] : standsAt(at(key), guard === 'absent' ? '0' : guard.revision),
+  )
+
+const standsAt = (key: Buffer, revision: Revision): ICompare => ({
+  key,
+  result: 'Equal',
+  target: 'Mod',
+  mod_revision: revision,
+})
 
 /** An entry from its form in etcd. `cut` is the length of the store's prefix in bytes. */
 export const toEntry = (kv: IKeyValue, cut: number): Entry => ({
