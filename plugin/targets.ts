@@ -91,15 +91,13 @@ export class Targets {
   }
 
   async #plan(volume: Volume, taken: ReadonlySet<number>): Promise<Target> {
-    const { host, portalAddress, publicAddress, ports } = this.#settings
-    // nobody from beyond this host reaches what anybody may log in to
-    const address = volume.spec.chap && publicAddress ? publicAddress : portalAddress
+    const { host, ports } = this.#settings
     return {
       volume: volume.name,
       host,
       uuid: volume.uuid,
       iqn: targetIqn(volume.name),
-      portal: await pickPortal(address, ports, taken),
+      portal: await pickPortal(addressFor(volume, this.#settings), ports, taken),
       epoch: 1,
       phase: 'ready',
       container: targetName(volume.name),
@@ -117,6 +115,12 @@ export class Targets {
       )
   }
 }
+
+/** Nobody from beyond this host reaches what anybody may log in to. */
+export const addressFor = (
+  { spec }: Pick<Volume, 'spec'>,
+  { portalAddress, publicAddress }: Pick<TargetSettings, 'portalAddress' | 'publicAddress'>,
+): string => (spec.chap && publicAddress ? publicAddress : portalAddress)
 
 const labelsOf = (volume: Volume) => ({ 'openebs.uuid': volume.uuid })
 
