@@ -28,6 +28,7 @@ import { Reconciler } from './reconciler.ts'
 import { reviveConsumers } from './revival.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
+import { standStill } from './stand-still.ts'
 import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
 import { VolumeDriver } from './volume-driver.ts'
@@ -135,6 +136,7 @@ function wireVolumes(parts: {
     log,
     image: () => vsmImage.ensure(),
     changed: () => reconciler.wake(),
+    reached: (step) => standStill(propagatedMount, step),
   }
   const lock = new KeyedLock()
   const steps = new VolumeSteps(volumeParts)
