@@ -86,6 +86,7 @@ await host.service(
   'witness:/d',
   'echo began; while :; do date >/d/now; sync /d/now; sleep 0.1; done',
 )
+await host.until('it is registered', async () => (await host.keys('targets/')).length === 1)
 const empty = await traces()
 
 t.test('there is a test of each step', async (t) => {
