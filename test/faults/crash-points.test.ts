@@ -105,6 +105,11 @@ for (let life = 0; life < lives; life++) {
   if (steps.length === 0) continue
 
   t.test(`the plugin dies after ${steps.join(', ')}`, async (t) => {
+    t.teardown(async () => {
+      // where it failed half-way
+      await tryDocker('rm', '-f', 'writer')
+      await tryDocker('volume', 'rm', name)
+    })
     await creates(t, at('create'))
     await mounts(t, at('mount'))
     await unmounts(t, at('unmount'))
