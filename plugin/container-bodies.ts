@@ -65,6 +65,7 @@ export const targetContainer = (
         IQN: target.iqn,
         EPOCH: String(target.epoch),
         INITIATOR: initiatorIqn(target.host),
+        ...chap(volume),
         STOP_WAIT: String(stopTimeout.target - 15),
       }),
       ExposedPorts: { '3260/tcp': {} },
@@ -87,12 +88,19 @@ export const targetContainer = (
   }
 }
 
-/** `mounts` is the host's path of the folder below the plugin's propagated mount, `security` /info's SecurityOptions. */
+/** Folders of the host, below the plugin's propagated mount. */
+export interface InitiatorFolders {
+  mounts: string
+  /** Holds a folder per volume, by its UUID, with the volume's CHAP passwords. */
+  secrets: string
+}
+
+/** `security` is /info's SecurityOptions. */
 export const initiatorContainer = (
   volume: Volume,
   target: Target,
   host: string,
-  mounts: string,
+  { mounts, secrets }: InitiatorFolders,
   image: string,
   security: readonly string[],
 ): ContainerSpec => ({
@@ -113,11 +121,15 @@ export const initiatorContainer = (
       FS: volume.spec.fs,
       INITIATOR: initiatorIqn(host),
       EPOCH: String(target.epoch),
+      ...chap(volume),
     }),
     StopTimeout: stopTimeout.initiator,
     HostConfig: {
       NetworkMode: 'host',
-      Binds: [`${mounts}:/mounts:rshared`],
+      Binds: [
+        `${mounts}:/mounts:rshared`,
+        ...(volume.spec.chap ? [`${secrets}/${volume.uuid}:/chap:ro`] : []),
+      ],
       RestartPolicy: restartAlways,
       LogConfig: smallLog,
       CapDrop: ['ALL'],
@@ -169,6 +181,9 @@ export const splitPortal = (portal: string): [string, string] => {
   const colon = portal.lastIndexOf(':')
   return [portal.slice(0, colon).replace(/^\[|\]$/g, ''), portal.slice(colon + 1)]
 }
+
+/** Whether a login is asked for. The password itself comes by files: whoever may inspect a container sees its environment. */
+const chap = ({ spec }: Volume): Record<string, string> => (spec.chap ? { CHAP: 'yes' } : {})
 
 const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
 

@@ -38,7 +38,7 @@ export const provisioning: Table<Provisioning> = {
   container: async ({ parts }, work) => {
     work.target = await parts.targets.start(work.volume, takenPorts(parts.local.all()))
   },
-  lun: ({ parts }, work) => parts.targets.makeLun(targetOf(work)),
+  lun: ({ parts }, work) => parts.targets.makeLun(work.volume, targetOf(work)),
   portal: ({ parts }, work) => parts.targets.awaitPortal(targetOf(work)),
   target: ({ parts }, work) =>
     parts.local.put({ volume: work.volume, target: targetOf(work), references: {} }),
@@ -117,6 +117,7 @@ export const removing: Table<Volume> = {
       )
     })
   },
+  secret: ({ parts }, volume) => parts.secrets.forget(volume),
   records: ({ parts }, volume) => parts.records.forget(volume),
   forgotten: ({ parts }, volume) => parts.local.delete(volume.name),
 }

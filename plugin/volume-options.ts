@@ -55,6 +55,12 @@ const options = z.strictObject({
       error: ({ input }) => `fs=${String(input)} is not known: expected ${fileSystems.join(' or ')}`,
     })
     .default('ext4'),
+  chap: z
+    .enum(['on', 'off'], {
+      error: ({ input }) => `chap=${String(input)} is not known: expected on or off`,
+    })
+    .default('on')
+    .transform((value) => value === 'on'),
 })
 
 /**

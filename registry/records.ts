@@ -202,7 +202,12 @@ export const Volume = z.looseObject({
   name: z.string(),
   /** Made once at Create; the LUN's folder carries it too, so that a name used again never meets old data. */
   uuid: z.uuid(),
-  spec: z.looseObject({ size: bytes, fs: z.enum(fileSystems) }),
+  spec: z.looseObject({
+    size: bytes,
+    fs: z.enum(fileSystems),
+    /** Whether its initiators must prove themselves. Absent in records of older versions, and then not. */
+    chap: z.boolean().optional(),
+  }),
   placement: z.looseObject({ host: z.string() }),
   wanted: z.enum(['present', 'absent']),
   created: time,

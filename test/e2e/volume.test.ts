@@ -50,9 +50,9 @@ scenario('what one container writes another reads, after the first is gone', asy
     /^172\.\d+\.\d+\.\d+:2326[0-4]$/,
     'bound to the bridge: only this host reaches it',
   )
-  t.match(
-    await host.engine.net('iscsi-ls', '-s', `iscsi://${volume.Status.portal}/`),
-    /Target:iqn\.2016-09\.com\.openebs:data[\s\S]*Lun:1/,
+  await t.rejects(
+    host.engine.net('iscsi-ls', '-s', `iscsi://${volume.Status.portal}/`),
+    'its LUNs are shown to nobody without the password',
   )
   const file = await stat(join(host.root, 'data', 'data.img'))
   t.equal(file.size, 64 * 2 ** 20)
@@ -62,6 +62,43 @@ scenario('what one container writes another reads, after the first is gone', asy
   t.equal(await host.shell(['data:/d'], 'cksum /d/f'), written, 'through a new target and a new initiator')
   await docker('volume', 'rm', 'data')
   t.notOk(await stat(join(host.root, 'data')).catch(() => undefined), 'rm removes the data')
+})
+
+scenario('the password of a volume is told to its two ends, and stands nowhere else', async (t) => {
+  await create('locked', 'size=64M')
+  t.equal(await host.shell(['locked:/d'], 'echo 1 >/d/f; sync /d/f; cat /d/f'), '1')
+  const [, password = ''] = (await readFile(join(host.root, 'locked', 'chap'), 'utf8')).trim().split(' ')
+  t.match(password, /^[\w-]{32}$/)
+  const stored = JSON.parse(await host.etcdctl('get', '--print-value-only', '/openebs/v1/secrets/locked'))
+  t.match(stored, { volume: 'locked', epoch: 1, password })
+  const [{ Status }] = JSON.parse(await docker('volume', 'inspect', 'locked'))
+  const url = (login: string) => `iscsi://${login}${Status.portal}/${Status.iqn}/1`
+  await t.rejects(host.engine.net('iscsi-inq', url('')), 'nobody is let in without it')
+  t.match(await host.engine.net('iscsi-inq', url(`epoch-1%${password}@`)), /Vendor:OpenEBS/)
+  const others = (await host.etcdctl('get', '--prefix', '/openebs/v1/'))
+    .split('\n')
+    .filter((line) => line.includes(password))
+  t.equal(others.length, 1, 'one key of etcd has it')
+  for (const name of ['vsm-locked', 'initiator-locked'])
+    for (const shown of [
+      await docker('inspect', name),
+      await docker('logs', name),
+      await docker('top', name, '-eo', 'pid,args'),
+    ])
+      t.notMatch(shown, password, `${name} does not show it`)
+  t.notMatch(await readFile(join(host.engine.folder, 'dockerd.log'), 'utf8'), password, 'nor does the log')
+
+  t.comment('without CHAP, by an option')
+  await create('open', 'size=64M', 'chap=off')
+  t.equal(await host.shell(['open:/d'], 'echo 2 >/d/f; cat /d/f'), '2')
+  const portal = JSON.parse(await docker('volume', 'inspect', 'open'))[0].Status.portal
+  t.match(await host.engine.net('iscsi-ls', '-s', `iscsi://${portal}/`), /openebs:open[\s\S]*Lun:1/)
+  await docker('volume', 'rm', 'locked', 'open')
+  t.equal(
+    (await host.etcdctl('get', '--prefix', '/openebs/v1/secrets/')).trim(),
+    '',
+    'it goes with its volume',
+  )
 })
 
 scenario('two containers share a volume; docker cp does not detach it', async (t) => {

@@ -30,6 +30,7 @@ const outcomes: Record<string, Outcome> = {
   'remove:initiator': 'finished',
   'remove:target': 'finished',
   'remove:data': 'finished',
+  'remove:secret': 'finished',
   'remove:records': 'finished',
   'remove:forgotten': 'finished',
 }
@@ -66,7 +67,7 @@ const traces = async (): Promise<string[]> => {
     loops.map((loop) => readFile(`/sys/block/${loop}/loop/backing_file`, 'utf8').catch(() => '')),
   )
   const state = await host.state()
-  const kept = await Promise.all(['volumes', 'mounts'].map((folder) => readdir(join(state, folder))))
+  const kept = await Promise.all(['volumes', 'mounts', 'secrets'].map((folder) => readdir(join(state, folder))))
   return [...(await host.traces()), ...files.filter((file) => file.includes(name)), ...kept.flat().sort()]
 }
 const areGone = async (): Promise<boolean> => JSON.stringify(await traces()) === JSON.stringify(empty)

@@ -217,7 +217,7 @@ export class PluginHost {
     const mounts = (await this.engine.exec('cat', '/proc/self/mountinfo'))
       .split('\n')
       .filter((line) => line.includes(`${this.engine.folder}/`) && line.includes('/propagated-mount/mounts/'))
-    const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments)\//.test(key))
+    const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments|secrets)\//.test(key))
     return [...containers, ...volumes, ...folders, ...mounts, ...keys].filter((line) => line !== '').sort()
   }
 
