@@ -67,7 +67,9 @@ const traces = async (): Promise<string[]> => {
     loops.map((loop) => readFile(`/sys/block/${loop}/loop/backing_file`, 'utf8').catch(() => '')),
   )
   const state = await host.state()
-  const kept = await Promise.all(['volumes', 'mounts', 'secrets'].map((folder) => readdir(join(state, folder))))
+  const kept = await Promise.all(
+    ['volumes', 'mounts', 'secrets'].map((folder) => readdir(join(state, folder))),
+  )
   return [...(await host.traces()), ...files.filter((file) => file.includes(name)), ...kept.flat().sort()]
 }
 const areGone = async (): Promise<boolean> => JSON.stringify(await traces()) === JSON.stringify(empty)
