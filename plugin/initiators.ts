@@ -44,31 +44,47 @@ export class Initiators {
   }
 
   /**
-   * Waits until the volume is mounted here, having its containers made by `makeTarget` and by us as soon as the
-   * Engine serves its API. While the Engine restores containers it does not, and waits for this very call: then both
-   * containers come up by themselves, by their restart policy, and this only watches. Nothing of it goes on when it
-   * has ended. Rejects with `unavailable` after `ms`, saying what stood in the way.
+   * Has the containers of a volume made, by `makeTarget` and by us, as soon as the Engine serves its API. While the Engine
+   * restores containers it does not, and waits for this very call: then both come up by themselves, by their restart
+   * policy, and this only watches until the volume is served, or `end` has come. Nothing of it goes on when it has ended.
+   * Resolves with what stood in the way.
    */
-  async attach(volume: Volume, ms: number, makeTarget: () => Promise<Target>): Promise<void> {
-    if (await this.isServed(volume.name)) return
+  async make(volume: Volume, end: number, makeTarget: () => Promise<Target>): Promise<unknown> {
+    if (await this.isServed(volume.name)) return undefined
     const done = new AbortController()
     let obstacle: unknown
     const making = this.#make(volume, makeTarget, done.signal, (error) => {
       obstacle = error
     })
-    let served: true | undefined
+    const served = this.#served(volume.name, end, done.signal)
     try {
-      served = await until(async () => ((await this.isServed(volume.name)) ? true : undefined), { ms })
+      await Promise.race([making, served])
     } finally {
       done.abort()
-      await making
+      await Promise.allSettled([making, served])
     }
-    if (served) return
+    return obstacle
+  }
+
+  /**
+   * Waits until the volume is mounted here. Rejects with `unavailable` when that does not come until `end`, `ms` after the
+   * call began, saying what stood in the way.
+   */
+  async awaitServed(
+    volume: Volume,
+    { ms, end, obstacle }: { ms: number; end: number; obstacle?: unknown },
+  ): Promise<void> {
+    if (await this.#served(volume.name, end)) return
     const reason = obstacle ? explain(obstacle) : await this.#said(volume.name)
     throw new Failure(
       'unavailable',
       `volume ${volume.name} is not mounted after ${Math.round(ms / 1000)} s: ${reason}`,
     )
+  }
+
+  #served(volume: string, end: number, signal?: AbortSignal): Promise<true | undefined> {
+    const probe = async () => ((await this.isServed(volume)) ? true : undefined)
+    return until(probe, { ms: end - performance.now(), ...(signal && { signal }) })
   }
 
   /** Has the id of a running initiator known, whoever started it. */

@@ -29,6 +29,7 @@ import { reviveConsumers } from './revival.ts'
 import { Secrets } from './secrets.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
+import { standStill } from './stand-still.ts'
 import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
 import { VolumeDriver } from './volume-driver.ts'
@@ -145,6 +146,7 @@ function wireVolumes(parts: {
     log,
     image: () => vsmImage.ensure(),
     changed: () => reconciler.wake(),
+    reached: (step) => standStill(propagatedMount, step),
   }
   const lock = new KeyedLock()
   const steps = new VolumeSteps(volumeParts)

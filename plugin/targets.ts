@@ -32,17 +32,13 @@ export class Targets {
     this.#settings = settings
   }
 
-  /** Makes the container, has it make the LUN, and waits until the portal takes connections. */
-  async provision(volume: Volume, taken: ReadonlySet<number>): Promise<Target> {
+  /** Has the container of a new target run, on a port that no one has. */
+  async start(volume: Volume, taken: ReadonlySet<number>): Promise<Target> {
     const used = new Set(taken)
     for (;;) {
       const target = await this.#plan(volume, used)
       try {
-        const containerId = await this.#engine.ensure(this.#container(volume, target))
-        const doing = `make the LUN of volume ${volume.name}`
-        await this.#engine.exec(containerId, ['openebs-provision'], doing, await this.#login(volume, target))
-        await this.#awaitPortal(target)
-        return { ...target, containerId }
+        return { ...target, containerId: await this.#engine.ensure(this.#container(volume, target)) }
       } catch (error) {
         if (!isPortTaken(error)) throw error
         // between our look and the Engine's bind another process took the port
@@ -50,6 +46,12 @@ export class Targets {
         await this.#engine.remove(this.#container(volume, target))
       }
     }
+  }
+
+  async makeLun(volume: Volume, target: Target): Promise<void> {
+    const doing = `make the LUN of volume ${volume.name}`
+    const login = await this.#login(volume, target)
+    await this.#engine.exec(target.containerId, ['openebs-provision'], doing, login)
   }
 
   /** Has the container of a ready target exist and run; returns the record as it is now. */
@@ -75,10 +77,14 @@ export class Targets {
     return password === undefined ? undefined : chapLine(epoch, password)
   }
 
-  /** Removes container and data. Data that are not this volume's are not touched: `invalid`. */
+  /** Removes the container. */
   async remove(volume: Volume): Promise<void> {
-    const { root, image, security } = this.#settings
     await this.#engine.remove({ name: targetName(volume.name), body: { Labels: labelsOf(volume) } })
+  }
+
+  /** Removes the data. Those that are not this volume's are not touched: `invalid`. */
+  async erase(volume: Volume): Promise<void> {
+    const { root, image, security } = this.#settings
     await this.#engine.runOnce(
       eraseContainer(volume, root, image, security),
       `erase the data of volume ${volume.name}`,
@@ -105,7 +111,8 @@ export class Targets {
     }
   }
 
-  async #awaitPortal({ portal }: Target): Promise<void> {
+  /** Waits until the portal takes connections. */
+  async awaitPortal({ portal }: Target): Promise<void> {
     const [host, port] = splitPortal(portal)
     const open = await until(() => connects(host, Number(port)), { ms: 10_000 })
     if (!open)

@@ -1,12 +1,12 @@
-import { randomUUID } from 'node:crypto'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Target, Volume } from '../registry/records.ts'
+import type { Attachment, Target, Volume } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
 import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
+import { type Call, type Provisioning, provisioning, removing, type Table } from './volume-calls.ts'
 import type { VolumeRecords } from './volume-records.ts'
 
 export interface VolumeParts {
@@ -22,6 +22,8 @@ export interface VolumeParts {
   image: () => Promise<void>
   /** Something stands in the local copy that the store does not have yet. */
   changed: () => void
+  /** Told of each step that is done, as `create:claim`. */
+  reached: (step: string) => Promise<void>
 }
 
 /** A volume of this host that can be mounted. */
@@ -42,17 +44,27 @@ export class VolumeSteps {
     this.#parts = parts
   }
 
+  get parts(): VolumeParts {
+    return this.#parts
+  }
+
+  /** Does the steps of a call, or of a part of it, one after the other. */
+  async run<Work>(call: Call, table: Table<Work>, work: Work): Promise<void> {
+    for (const [name, step] of Object.entries(table)) {
+      await step(this, work)
+      await this.#parts.reached(`${call}:${name}`)
+    }
+  }
+
   /** Claims the name in the cluster. A claim of this host that a crash cut off from its local record is taken up. */
-  async claim(name: string, spec: Volume['spec']): Promise<{ volume: Volume; fresh: boolean }> {
+  async claim(volume: Volume): Promise<{ volume: Volume; fresh: boolean }> {
     const { records, host } = this.#parts
-    const created = new Date().toISOString()
-    const volume: Volume = { name, uuid: randomUUID(), spec, placement: { host }, wanted: 'present', created }
     try {
       await records.claim(volume)
       return { volume, fresh: true }
     } catch (error) {
       if (isFailure(error, 'unavailable')) return this.#abandon(volume, error)
-      const stored = isFailure(error, 'conflict') ? await records.read(name) : undefined
+      const stored = isFailure(error, 'conflict') ? await records.read(volume.name) : undefined
       if (stored?.placement.host === host) return { volume: stored, fresh: false }
       throw error
     }
@@ -71,13 +83,11 @@ export class VolumeSteps {
 
   /** Only what this very call has claimed is undone when it fails: an older claim may have data, and is tried again. */
   async provision(volume: Volume, { fresh }: { fresh: boolean }): Promise<void> {
-    const { local, targets } = this.#parts
+    const work: Provisioning = { volume }
     try {
-      await this.#parts.image()
-      const target = await targets.provision(volume, this.#takenPorts())
-      await local.put({ volume, target, references: {} })
+      await this.run('create', provisioning, work)
       this.#parts.log.info(
-        { volume: volume.name, portal: target.portal, size: volume.spec.size },
+        { volume: volume.name, portal: work.target?.portal, size: volume.spec.size },
         'volume created',
       )
       this.#parts.changed()
@@ -126,21 +136,8 @@ export class VolumeSteps {
   }
 
   async finishRemoval(volume: Volume): Promise<void> {
-    const { initiators, targets, secrets, records, local, log } = this.#parts
-    const provisioned = local.get(volume.name)?.target !== undefined
-    await initiators.remove(volume)
-    await targets.remove(volume).catch((error: unknown) => {
-      // a create that met a folder which is not its own: there is nothing of this volume to erase
-      if (provisioned || !isFailure(error, 'invalid')) throw error
-      log.warn(
-        { volume: volume.name, reason: explain(error) },
-        'a folder that is not of this volume is left alone',
-      )
-    })
-    await secrets.forget(volume)
-    await records.forget(volume)
-    await local.delete(volume.name)
-    log.info({ volume: volume.name }, 'volume removed')
+    await this.run('remove', removing, volume)
+    this.#parts.log.info({ volume: volume.name }, 'volume removed')
   }
 
   /** References outlive their containers when the Engine was killed. Throws `in-use` while a container really uses it. */
@@ -179,10 +176,13 @@ export class VolumeSteps {
     return current
   }
 
-  /** Kept from then on, idle or not, until the volume is removed or handed over: a later Mount does not need the store. */
-  async claimAttachment(name: string): Promise<void> {
+  /**
+   * The claim, where the local copy has none yet. It is kept there from then on, idle or not, until the volume is removed
+   * or handed over: a later Mount does not need the store.
+   */
+  async claimAttachment(name: string): Promise<Attachment | undefined> {
     const { target, attachment } = this.ready(name)
-    if (attachment?.epoch === target.epoch) return
+    if (attachment?.epoch === target.epoch) return undefined
     const { host } = this.#parts
     const claim = {
       volume: name,
@@ -192,7 +192,7 @@ export class VolumeSteps {
       since: new Date().toISOString(),
     }
     await this.#parts.records.attach(claim)
-    await this.update(name, (entry) => ({ ...entry, attachment: claim }))
+    return claim
   }
 
   async update(name: string, change: (entry: LocalVolume) => LocalVolume): Promise<LocalVolume> {
@@ -211,11 +211,17 @@ export class VolumeSteps {
       )
   }
 
-  #takenPorts(): Set<number> {
-    return new Set(
-      this.#parts.local
-        .all()
-        .flatMap(({ target }) => (target ? [Number(target.portal.split(':').at(-1))] : [])),
-    )
+  /** What stands there by that name is what a Create asks for. */
+  checkCreated(volume: Volume, spec: Volume['spec']): void {
+    const { host } = volume.placement
+    if (host !== this.#parts.host)
+      throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
+    if (volume.wanted === 'absent')
+      throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
+    if (volume.spec.size !== spec.size || volume.spec.fs !== spec.fs)
+      throw new Failure(
+        'conflict',
+        `volume ${volume.name} exists already, with size ${volume.spec.size} and fs ${volume.spec.fs}`,
+      )
   }
 }

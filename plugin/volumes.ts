@@ -1,9 +1,19 @@
+import { randomUUID } from 'node:crypto'
 import { pause } from '../process/backoff.ts'
 import { explain, Failure } from '../process/failure.ts'
 import type { KeyedLock } from '../process/keyed-lock.ts'
 import type { Volume } from '../registry/records.ts'
 import type { LocalVolume } from './local-copy.ts'
-import { addReference, dropReference, isReferenced } from './references.ts'
+import { dropReference } from './references.ts'
+import {
+  type Creation,
+  claiming,
+  counting,
+  type Mounting,
+  marking,
+  releasing,
+  serving,
+} from './volume-calls.ts'
 import { checkName, parseOptions } from './volume-options.ts'
 import type { VolumeParts, VolumeSteps } from './volume-steps.ts'
 
@@ -13,11 +23,8 @@ const answerWithin = { usual: 25_000, restoring: 110_000 } as const
 const margin = 500
 
 /**
- * The Engine's calls on the life cycle of volumes on this host, one at a time per volume. What a crash cuts short is
- * finished or undone by convergence.ts.
- *
- * create: claim volumes/<name> -> local record -> target container and LUN -> local record with target
- * remove: mark volumes/<name> absent -> local record -> initiator -> target and data -> store records -> local record
+ * The Engine's calls on the life cycle of volumes on this host, one at a time per volume. Their steps are in
+ * volume-calls.ts. What a crash cuts short is finished or undone by convergence.ts.
  */
 export class Volumes {
   readonly #parts: VolumeParts
@@ -48,13 +55,10 @@ export class Volumes {
     const spec = parseOptions(options)
     await this.#locked(name, `create volume ${name}`, answerWithin.usual, async () => {
       const known = this.#parts.local.get(name)
-      const { volume, fresh } = known
-        ? { volume: known.volume, fresh: false }
-        : await this.#steps.claim(name, spec)
-      this.#checkCreated(volume, spec)
-      if (!known && !fresh) return this.#steps.adopt(volume)
-      if (!known) await this.#parts.local.put({ volume, references: {} })
-      if (!known?.target) await this.#steps.provision(volume, { fresh })
+      const work: Creation = { volume: known?.volume ?? this.#plan(name, spec), fresh: false }
+      if (known) this.#steps.checkCreated(known.volume, spec)
+      else await this.#steps.run('create', claiming, work)
+      if (!this.#parts.local.get(name)?.target) await this.#steps.provision(work.volume, work)
     })
   }
 
@@ -63,9 +67,7 @@ export class Volumes {
       const known = this.#parts.local.get(name)
       if (!known) return
       this.#steps.checkPlacedHere(known.volume, 'removed')
-      if (isReferenced(known)) await this.#steps.forgetStaleReferences(known)
-      await this.#parts.records.markAbsent(known.volume)
-      await this.#parts.local.put({ ...known, references: {}, volume: { ...known.volume, wanted: 'absent' } })
+      await this.#steps.run('remove', marking, known)
       await this.#steps.finishRemoval(known.volume)
     })
   }
@@ -76,16 +78,15 @@ export class Volumes {
    */
   async mount(name: string, id: string): Promise<string> {
     const ms = this.#restoring() ? answerWithin.restoring : answerWithin.usual
-    const end = performance.now() + ms
+    const end = performance.now() + ms - margin
     return this.#locked(name, `mount volume ${name}`, ms, async (isLate) => {
       if (isLate()) return ''
       const { volume } = this.#steps.ready(name)
+      const work: Mounting = { volume, id, ms: end - performance.now(), end }
       this.#onMount(name, id)
-      await this.#steps.update(name, (entry) => addReference(entry, id))
+      await this.#steps.run('mount', counting, work)
       try {
-        await this.#steps.claimAttachment(name)
-        const left = end - performance.now() - margin
-        await this.#parts.initiators.attach(volume, left, () => this.#steps.ensureTarget(name))
+        await this.#steps.run('mount', serving, work)
       } catch (error) {
         await this.#steps.update(name, (entry) => dropReference(entry, id))
         throw error
@@ -96,15 +97,9 @@ export class Volumes {
     })
   }
 
-  /** The initiator stays warm: the volume is idle, and the next Mount only counts up. */
   async unmount(name: string, id: string): Promise<void> {
     await this.#locked(name, `unmount volume ${name}`, answerWithin.usual, async () => {
-      const known = this.#parts.local.get(name)
-      if (!known) return
-      const next = await this.#steps.update(name, (entry) => dropReference(entry, id))
-      if (isReferenced(next)) return
-      this.#parts.changed()
-      this.#flush(name)
+      if (this.#parts.local.get(name)) await this.#steps.run('unmount', releasing, { name, id })
     })
   }
 
@@ -122,23 +117,10 @@ export class Volumes {
     return this.#parts.initiators.mountpoint(name)
   }
 
-  #checkCreated(volume: Volume, spec: Volume['spec']): void {
-    const { host } = volume.placement
-    if (host !== this.#parts.host)
-      throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
-    if (volume.wanted === 'absent')
-      throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
-    if (volume.spec.size !== spec.size || volume.spec.fs !== spec.fs)
-      throw new Failure(
-        'conflict',
-        `volume ${volume.name} exists already, with size ${volume.spec.size} and fs ${volume.spec.fs}`,
-      )
-  }
-
-  #flush(name: string): void {
-    this.#parts.initiators.flush(name).catch((error: unknown) => {
-      this.#parts.log.warn({ volume: name, reason: explain(error) }, 'could not flush after the last unmount')
-    })
+  #plan(name: string, spec: Volume['spec']): Volume {
+    const { host } = this.#parts
+    const created = new Date().toISOString()
+    return { name, uuid: randomUUID(), spec, placement: { host }, wanted: 'present', created }
   }
 
   /** The answer comes in time; the work goes on, and a repeated call waits for it. */

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import manifest from '../../package.json' with { type: 'json' }
 import { until } from '../../process/backoff.ts'
-import { chosenSuite, EngineHost } from './engine-host.ts'
+import { chosenSuite, EngineHost, type Ran } from './engine-host.ts'
 import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
@@ -216,7 +217,7 @@ export class PluginHost {
     const mounts = (await this.engine.exec('cat', '/proc/self/mountinfo'))
       .split('\n')
       .filter((line) => line.includes(`${this.engine.folder}/`) && line.includes('/propagated-mount/mounts/'))
-    const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments)\//.test(key))
+    const keys = (await this.keys()).filter((key) => /^(volumes|targets|attachments|secrets)\//.test(key))
     return [...containers, ...volumes, ...folders, ...mounts, ...keys].filter((line) => line !== '').sort()
   }
 
@@ -227,6 +228,32 @@ export class PluginHost {
   async killPlugin(): Promise<void> {
     await this.settledPlugin()
     await this.engine.exec('kill', '-KILL', ...(await this.processes(pluginProgram)))
+  }
+
+  /** Where this machine's programs find the folder that the plugin keeps its state in. */
+  async state(): Promise<string> {
+    const id = (await this.engine.docker('plugin', 'inspect', '-f', '{{.Id}}', 'openebs')).trim()
+    return this.engine.path(`${this.engine.folder}/data/plugins/${id}/propagated-mount`)
+  }
+
+  /** Runs a docker command, and kills the plugin at the very moment that it has done a step (plugin/stand-still.ts). */
+  async killAfter(step: string, ...command: string[]): Promise<Ran> {
+    await this.settledPlugin()
+    const file = join(await this.state(), 'stand-still-after')
+    await writeFile(file, step)
+    const before = await this.processes(pluginProgram)
+    const running = this.engine.tryDocker(...command)
+    try {
+      await this.until(`the plugin has done ${step}`, async () => !existsSync(file))
+    } finally {
+      await rm(file, { force: true })
+    }
+    await this.engine.exec('kill', '-KILL', ...before)
+    await this.until('the plugin is back', async () => {
+      const now = await this.processes(pluginProgram)
+      return now.length > 0 && now.every((pid) => !before.includes(pid))
+    })
+    return running
   }
 
   /** Waits until the plugin has run for some seconds. */
