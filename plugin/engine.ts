@@ -168,14 +168,19 @@ export class Engine {
     return errorLine(text) ?? text.trim().split('\n').at(-1)?.slice(8)
   }
 
-  /** Loads an image from a compressed tar when the Engine does not have it. */
-  async ensureImage(image: string, tar: string): Promise<'there' | 'loaded'> {
+  async hasImage(image: string): Promise<boolean> {
     try {
       await callDocker(`inspect image ${image}`, quick, () => this.#docker.getImage(image).inspect())
-      return 'there'
+      return true
     } catch (error) {
-      if (!isFailure(error, 'not-found')) throw error
+      if (isFailure(error, 'not-found')) return false
+      throw error
     }
+  }
+
+  /** Loads an image from a compressed tar when the Engine does not have it. */
+  async ensureImage(image: string, tar: string): Promise<'there' | 'loaded'> {
+    if (await this.hasImage(image)) return 'there'
     await access(tar).catch((error: unknown) => {
       throw new Failure(
         'not-found',

@@ -133,7 +133,7 @@ function wireVolumes(parts: {
     initiators,
     engine,
     log,
-    image: () => vsmImage.ensure(),
+    images: (spec) => vsmImage.ensure(spec.image),
     changed: () => reconciler.wake(),
   }
   const lock = new KeyedLock()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Target, Volume } from '../registry/records.ts'
+import type { Target, Volume, VolumeSpec } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
@@ -16,8 +16,8 @@ export interface VolumeParts {
   initiators: Initiators
   engine: Engine
   log: Log
-  /** Resolves when the Engine has the VSM image; asked anew each time. */
-  image: () => Promise<void>
+  /** Resolves when the Engine has the images that this volume's containers are made of; asked anew each time. */
+  images: (spec: VolumeSpec) => Promise<void>
   /** Something stands in the local copy that the store does not have yet. */
   changed: () => void
 }
@@ -41,7 +41,7 @@ export class VolumeSteps {
   }
 
   /** Claims the name in the cluster. A claim of this host that a crash cut off from its local record is taken up. */
-  async claim(name: string, spec: Volume['spec']): Promise<{ volume: Volume; fresh: boolean }> {
+  async claim(name: string, spec: VolumeSpec): Promise<{ volume: Volume; fresh: boolean }> {
     const { records, host } = this.#parts
     const created = new Date().toISOString()
     const volume: Volume = { name, uuid: randomUUID(), spec, placement: { host }, wanted: 'present', created }
@@ -71,7 +71,7 @@ export class VolumeSteps {
   async provision(volume: Volume, { fresh }: { fresh: boolean }): Promise<void> {
     const { local, targets } = this.#parts
     try {
-      await this.#parts.image()
+      await this.#parts.images(volume.spec)
       const target = await targets.provision(volume, this.#takenPorts())
       await local.put({ volume, target, references: {} })
       this.#parts.log.info(

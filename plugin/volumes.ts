@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from 'node:util'
 import { pause } from '../process/backoff.ts'
 import { explain, Failure } from '../process/failure.ts'
 import type { KeyedLock } from '../process/keyed-lock.ts'
-import type { Volume } from '../registry/records.ts'
+import type { Volume, VolumeSpec } from '../registry/records.ts'
 import type { LocalVolume } from './local-copy.ts'
 import { addReference, dropReference, isReferenced } from './references.ts'
-import { checkName, parseOptions } from './volume-options.ts'
+import { checkName, parseOptions, showOptions } from './volume-options.ts'
 import type { VolumeParts, VolumeSteps } from './volume-steps.ts'
 
 /** The Engine gives up after 30 s; while it restores containers, after 120 s, as the other side may be booting too. */
@@ -122,16 +123,16 @@ export class Volumes {
     return this.#parts.initiators.mountpoint(name)
   }
 
-  #checkCreated(volume: Volume, spec: Volume['spec']): void {
+  #checkCreated(volume: Volume, spec: VolumeSpec): void {
     const { host } = volume.placement
     if (host !== this.#parts.host)
       throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
     if (volume.wanted === 'absent')
       throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
-    if (volume.spec.size !== spec.size || volume.spec.fs !== spec.fs)
+    if (!isDeepStrictEqual(volume.spec, spec))
       throw new Failure(
         'conflict',
-        `volume ${volume.name} exists already, with size ${volume.spec.size} and fs ${volume.spec.fs}`,
+        `volume ${volume.name} exists already, with other options: ${showOptions(volume.spec)}`,
       )
   }
 
