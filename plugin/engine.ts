@@ -8,6 +8,7 @@ import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
 import { Bridge, firstAddress, Info, Inspected, Stopped } from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
+import type { Holder } from './volume-health.ts'
 
 /** Limits in ms. A quick call that takes longer means that the Engine is not serving. */
 const quick = 5_000
@@ -193,6 +194,17 @@ export class Engine {
       await finished(progress.resume())
     })
     return 'loaded'
+  }
+
+  /** Running (or paused, restarting) containers that use a volume, and since when each runs. */
+  async holders(volume: string): Promise<Holder[]> {
+    return Promise.all((await this.users(volume)).map((id) => this.#holder(id))).then((all) => all.flat())
+  }
+
+  /** None when it is gone by now. */
+  async #holder(id: string): Promise<Holder[]> {
+    const found = await this.find(id)
+    return found ? [{ name: found.Name.replace(/^\//, ''), started: Date.parse(found.State.StartedAt) }] : []
   }
 
   /** Ids of running (or paused, restarting) containers that use a volume. */

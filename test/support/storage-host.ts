@@ -13,7 +13,7 @@ import {
 } from '../../plugin/container-bodies.ts'
 import { statusFile } from '../../plugin/mount-table.ts'
 import { until } from '../../process/backoff.ts'
-import type { Target, Volume } from '../../registry/records.ts'
+import type { Target, Volume, VolumeSpec } from '../../registry/records.ts'
 import { targetIqn } from '../../vsm/iqn.ts'
 import { buildImages, EngineHost, type Ran } from './engine-host.ts'
 import type { Teardown } from './etcd.ts'
@@ -53,8 +53,8 @@ export class StorageHost {
   }
 
   /** A volume that is not made yet, with the portal that its target will have. */
-  volume(name: string, { size = 64 * MiB, fs = 'ext4' as Volume['spec']['fs'] } = {}): TestVolume {
-    return new TestVolume(this, name, size, fs, this.#port++)
+  volume(name: string, spec: Partial<VolumeSpec> = {}): TestVolume {
+    return new TestVolume(this, name, { size: 64 * MiB, fs: 'ext4', ...spec }, this.#port++)
   }
 
   /** Runs a program of the VSM image in a container of its own, with options for `docker run` before it. */
@@ -99,12 +99,12 @@ export class TestVolume {
   readonly volume: Volume
   readonly record: Target
 
-  constructor(host: StorageHost, name: string, size: number, fs: Volume['spec']['fs'], port: number) {
+  constructor(host: StorageHost, name: string, spec: VolumeSpec, port: number) {
     this.#host = host
     this.volume = {
       name,
       uuid: randomUUID(),
-      spec: { size, fs },
+      spec,
       placement: { host: 'h1' },
       wanted: 'present',
       created: new Date().toISOString(),
