@@ -95,6 +95,54 @@ scenario('xfs, sizes with units, and volumes without a name', async (t) => {
   await docker('volume', 'rm', unnamed)
 })
 
+scenario('a volume of many wishes, and what inspect says of it', async (t) => {
+  const wishes = [
+    'mount=noatime commit=30',
+    'provision=full',
+    'memory=64M',
+    'cpus=0.5',
+    'uid=1000',
+    'mode=0700',
+  ]
+  await create('picky', 'size=16M', ...wishes)
+  const seen = await host.shell(
+    ['picky:/d'],
+    'stat -c "%u %a" /d; grep " /d " /proc/mounts; head -c 3M /dev/urandom >/d/f; sync /d/f',
+  )
+  t.match(seen, /^1000 700\n.* \/d ext4 rw,noatime.*commit=30/)
+  const status = async () => JSON.parse(await docker('volume', 'inspect', 'picky'))[0].Status
+  await host.until('the space that is used is shown', async () => (await status()).used > 3 * 2 ** 20)
+  t.match(await status(), {
+    mount: 'commit=30,noatime',
+    provision: 'full',
+    memory: 64 * 2 ** 20,
+    cpus: 0.5,
+    uid: 1000,
+    mode: '0700',
+    health: 'healthy',
+  })
+  t.notOk('access' in (await status()), 'what was not asked for is not shown')
+  const [{ HostConfig }] = JSON.parse(await docker('inspect', 'vsm-picky'))
+  t.match(HostConfig, { Memory: 64 * 2 ** 20, NanoCpus: 500_000_000 })
+
+  t.comment('its initiator dies under a container')
+  await host.service('holder', 'picky:/d', 'while :; do sleep 1; done')
+  await docker('exec', 'initiator-picky', 'sh', '-c', 'kill -9 $(cat /run/openebs/qemu.pid)')
+  await host.until('the container that is hit is named', async () => {
+    const { health, degraded } = await status()
+    return health === 'degraded' && degraded.join() === 'holder'
+  })
+  t.not((await tryDocker('exec', 'holder', 'cat', '/d/f')).code, 0, 'and it is hit')
+  await docker('restart', '-t', '0', 'holder')
+  await host.until('all is well again', async () => (await status()).health === 'healthy')
+  t.equal((await tryDocker('exec', 'holder', 'cat', '/d/f')).code, 0)
+  await docker('rm', '-f', 'holder')
+  await docker('volume', 'rm', 'picky')
+
+  const refused = await tryDocker('volume', 'create', '-d', 'openebs', '-o', 'image=absent:1', 'imageless')
+  t.match(refused, { code: 1, stderr: /the Engine has no image absent:1: pull or load it, then repeat/ })
+})
+
 scenario('the registry equals what docker says', async (t) => {
   await create('seen', 'size=64M')
   await host.service('user', 'seen:/d', 'while :; do sleep 1; done')
@@ -185,6 +233,8 @@ scenario('bad input gets a sentence, and leaves nothing half made', async (t) =>
     [{ size: '1e99' }, /size=1e99 is no size/],
     [{ size: '15T' }, /size 16492674416640 does not fit: the disk has \d+ bytes free/],
     [{ fs: 'ntfs' }, /fs=ntfs is not known: expected ext4 or xfs/],
+    [{ mount: 'exec' }, /mount=exec is not offered for ext4: expected some of noatime, /],
+    [{ memory: '1M' }, /memory=1M is no limit for a target: expected 64M or more/],
     [{ colour: 'blue' }, /unknown option "colour": known options are size, fs/],
   ]
   for (const [DriverOpts, message] of options)
