@@ -17,6 +17,7 @@ const sync = (subject: Subject, containers: number, limit: number): Promise<Run>
     const engine = await EngineProcess.start(t)
     const { etcd, view } = await startRegistry(t)
     await engine.fill(containers)
+    await engine.warm()
     const running = await subject.start(t, engine.endpoint(), etcd)
     const at = await whenSynced(subject, view, etcd, { containers, ms: limit * 1000 })
     const { firstRequest } = await engine.counts()

@@ -66,6 +66,7 @@ export const targetContainer = (
         IQN: target.iqn,
         EPOCH: String(target.epoch),
         INITIATOR: initiatorIqn(target.host),
+        ...chap(volume),
         STOP_WAIT: String(stopTimeout.target - 15),
         MKFS: volume.spec.mkfs,
         PROVISION: volume.spec.provision,
@@ -97,12 +98,19 @@ const limits = ({ memory, cpus }: VolumeSpec) => ({
   ...(cpus !== undefined && { NanoCpus: Math.round(cpus * second) }),
 })
 
-/** `mounts` is the host's path of the folder below the plugin's propagated mount, `security` /info's SecurityOptions. */
+/** Folders of the host, below the plugin's propagated mount. */
+export interface InitiatorFolders {
+  mounts: string
+  /** Holds a folder per volume, by its UUID, with the volume's CHAP passwords. */
+  secrets: string
+}
+
+/** `security` is /info's SecurityOptions. */
 export const initiatorContainer = (
   volume: Volume,
   target: Target,
   host: string,
-  mounts: string,
+  { mounts, secrets }: InitiatorFolders,
   image: string,
   security: readonly string[],
 ): ContainerSpec => ({
@@ -123,6 +131,7 @@ export const initiatorContainer = (
       FS: volume.spec.fs,
       INITIATOR: initiatorIqn(host),
       EPOCH: String(target.epoch),
+      ...chap(volume),
       MOUNT: volume.spec.mount,
       ACCESS: volume.spec.access,
       UID: volume.spec.uid?.toString(),
@@ -132,7 +141,10 @@ export const initiatorContainer = (
     StopTimeout: stopTimeout.initiator,
     HostConfig: {
       NetworkMode: 'host',
-      Binds: [`${mounts}:/mounts:rshared`],
+      Binds: [
+        `${mounts}:/mounts:rshared`,
+        ...(volume.spec.chap ? [`${secrets}/${volume.uuid}:/chap:ro`] : []),
+      ],
       RestartPolicy: restartAlways,
       LogConfig: smallLog,
       CapDrop: ['ALL'],
@@ -199,6 +211,9 @@ export const splitPortal = (portal: string): [string, string] => {
   const colon = portal.lastIndexOf(':')
   return [portal.slice(0, colon).replace(/^\[|\]$/g, ''), portal.slice(colon + 1)]
 }
+
+/** Whether a login is asked for. The password itself comes by files: whoever may inspect a container sees its environment. */
+const chap = ({ spec }: Volume): Record<string, string> => (spec.chap ? { CHAP: 'yes' } : {})
 
 const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
 

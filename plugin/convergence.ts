@@ -62,7 +62,7 @@ export class Convergence {
         )
       if (!known.target) return this.#steps.provision(known.volume, { fresh: false })
       await this.#dropStaleReferences(known)
-      await records.putTarget(await this.#steps.ensureTarget(name))
+      await this.#steps.tell(name)
       const { attachment } = this.#steps.ready(name)
       if (!attachment) return
       await records.attach(attachment)

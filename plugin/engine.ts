@@ -121,20 +121,31 @@ export class Engine {
     ).catch(gone)
   }
 
-  /** Runs a command in a running container. A status other than 0 is `invalid` with what it said of the error. */
-  async exec(id: string, command: string[], doing: string): Promise<void> {
+  /**
+   * Runs a command in a running container and returns what it printed. `input` comes on its standard input: in arguments and
+   * environment anybody could read it. A status other than 0 is `invalid` with what it said of the error.
+   */
+  async exec(id: string, command: string[], doing: string, input?: string): Promise<string> {
+    const hasInput = input !== undefined
     const exec = await callDocker(doing, quick, (abortSignal) =>
-      this.#docker
-        .getContainer(id)
-        .exec({ Cmd: command, AttachStdout: true, AttachStderr: true, abortSignal }),
+      this.#docker.getContainer(id).exec({
+        Cmd: command,
+        AttachStdin: hasInput,
+        AttachStdout: true,
+        AttachStderr: true,
+        abortSignal,
+      }),
     )
     const said = await callDocker(doing, patient, async (abortSignal) => {
-      const stream = await exec.start({ Detach: false, Tty: false, abortSignal })
+      const how = { Detach: false, Tty: false, hijack: hasInput, stdin: hasInput, abortSignal }
+      const stream = await exec.start(how)
+      if (hasInput) stream.end(input)
       return this.#collect(stream)
     })
     const { ExitCode } = await callDocker(doing, quick, (abortSignal) => exec.inspect({ abortSignal }))
     if (ExitCode !== 0)
       throw new Failure('invalid', errorLine(said) ?? `${doing}: ended with status ${ExitCode}`)
+    return said
   }
 
   /** Runs a one-shot container to its end and removes it. */

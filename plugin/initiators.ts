@@ -14,8 +14,12 @@ export interface InitiatorSettings {
   /** Folder of the mounts as the plugin sees it, and as the host does. */
   mounts: string
   hostMounts: string
+  /** The host's folder that holds a folder with the CHAP passwords of each volume. */
+  hostSecrets: string
   image: string
   security: readonly string[]
+  /** Has the volume's password stand there. */
+  secret: (volume: Volume, target: Target) => Promise<unknown>
   /** Told the id of every initiator that was made or found. */
   learned: (volume: string, id: string) => void
 }
@@ -90,6 +94,7 @@ export class Initiators {
         if (await Promise.race([this.#engine.answers(), ended])) {
           const current = await makeTarget()
           if (signal.aborted) return
+          await this.#settings.secret(volume, current)
           await mkdir(join(this.#settings.mounts, volume.name), { recursive: true })
           this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
           return
@@ -139,8 +144,15 @@ export class Initiators {
   }
 
   #container(volume: Volume, target: Target) {
-    const { host, hostMounts, image, security } = this.#settings
-    return initiatorContainer(volume, target, host, hostMounts, image, security)
+    const { host, hostMounts, hostSecrets, image, security } = this.#settings
+    return initiatorContainer(
+      volume,
+      target,
+      host,
+      { mounts: hostMounts, secrets: hostSecrets },
+      image,
+      security,
+    )
   }
 }
 

@@ -27,6 +27,7 @@ import { LocalCopy } from './local-copy.ts'
 import { Observer } from './observer.ts'
 import { Reconciler } from './reconciler.ts'
 import { reviveConsumers } from './revival.ts'
+import { Secrets } from './secrets.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
 import { StorageContainers } from './storage-containers.ts'
@@ -117,9 +118,15 @@ function wireVolumes(parts: {
   const { host, portalAddress, security } = facts
   const image = own.OPENEBS_VSM_IMAGE
   const records = new VolumeRecords(store, host)
-  const targets = new Targets(engine, {
+  const secrets = new Secrets(join(propagatedMount, 'secrets'), {
+    stored: (volume, epoch) => records.readPassword(volume, epoch),
+    served: (target) => targets.password(target),
+  })
+  const targets: Targets = new Targets(engine, {
     host,
     portalAddress,
+    publicAddress: own.OPENEBS_ADDRESS,
+    password: (volume, epoch) => secrets.make(volume, epoch),
     ports: own.OPENEBS_PORTS,
     root: own.OPENEBS_ROOT,
     image,
@@ -129,6 +136,8 @@ function wireVolumes(parts: {
     host,
     mounts: join(propagatedMount, 'mounts'),
     hostMounts: join(facts.data, 'mounts'),
+    hostSecrets: join(facts.data, 'secrets'),
+    secret: (volume, target) => secrets.recover(volume, target),
     image,
     security,
     learned: (volume, id) => containers.learnInitiator(volume, id),
@@ -145,6 +154,7 @@ function wireVolumes(parts: {
     records,
     targets,
     initiators,
+    secrets,
     engine,
     log,
     images: (spec) => vsmImage.ensure(spec.image),

@@ -23,6 +23,12 @@ export const settings = {
     .regex(hostName, 'expected letters, digits and "_.-"')
     .optional()
     .describe("This host's name in the registry. Default: the Docker Engine's name."),
+  OPENEBS_ADDRESS: z
+    .union([z.ipv4(), z.ipv6()], 'expected an IP address of this host')
+    .optional()
+    .describe(
+      'Address of this host where the portals of volumes with CHAP are. Default: one that only this host reaches.',
+    ),
   OPENEBS_ROOT: z
     .string()
     .startsWith('/', 'expected an absolute path')

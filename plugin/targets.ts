@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import { until } from '../process/backoff.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import type { Target, Volume } from '../registry/records.ts'
+import { chapLine, parseChapLine } from '../vsm/chap.ts'
 import { targetIqn } from '../vsm/iqn.ts'
 import { eraseContainer, splitPortal, targetContainer, targetName } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
@@ -10,11 +11,15 @@ import { pickPortal } from './portals.ts'
 export interface TargetSettings {
   host: string
   portalAddress: string
+  /** Where portals of volumes with CHAP are, if they are to be reached from beyond this host. */
+  publicAddress?: string | undefined
   ports: { first: number; last: number }
   root: string
   image: string
   /** /info's SecurityOptions. */
   security: readonly string[]
+  /** The CHAP password for a new volume; undefined for one without. */
+  password: (volume: Volume, epoch: number) => Promise<string | undefined>
 }
 
 /** Targets of this host: the container that serves a volume, and the data behind it. Every call can be repeated. */
@@ -34,7 +39,8 @@ export class Targets {
       const target = await this.#plan(volume, used)
       try {
         const containerId = await this.#engine.ensure(this.#container(volume, target))
-        await this.#engine.exec(containerId, ['openebs-provision'], `make the LUN of volume ${volume.name}`)
+        const doing = `make the LUN of volume ${volume.name}`
+        await this.#engine.exec(containerId, ['openebs-provision'], doing, await this.#login(volume, target))
         await this.#awaitPortal(target)
         return { ...target, containerId }
       } catch (error) {
@@ -50,6 +56,23 @@ export class Targets {
   async ensure(volume: Volume, target: Target): Promise<Target> {
     const containerId = await this.#engine.ensure(this.#container(volume, target))
     return containerId === target.containerId ? target : { ...target, containerId }
+  }
+
+  /** The CHAP password that the target has on its disk, for the epoch of the record. */
+  async password({ container, epoch, volume }: Target): Promise<string | undefined> {
+    const doing = `look for the CHAP password of volume ${volume}`
+    try {
+      const kept = parseChapLine(await this.#engine.exec(container, ['cat', '/lun/chap'], doing))
+      return kept?.epoch === epoch ? kept.password : undefined
+    } catch (error) {
+      if (isFailure(error, 'invalid')) return undefined // there is no such file
+      throw error
+    }
+  }
+
+  async #login(volume: Volume, { epoch }: Target): Promise<string | undefined> {
+    const password = await this.#settings.password(volume, epoch)
+    return password === undefined ? undefined : chapLine(epoch, password)
   }
 
   /** Removes container and data. Data that are not this volume's are not touched: `invalid`. */
@@ -68,13 +91,15 @@ export class Targets {
   }
 
   async #plan(volume: Volume, taken: ReadonlySet<number>): Promise<Target> {
-    const { host, portalAddress, ports } = this.#settings
+    const { host, portalAddress, publicAddress, ports } = this.#settings
+    // nobody from beyond this host reaches what anybody may log in to
+    const address = volume.spec.chap && publicAddress ? publicAddress : portalAddress
     return {
       volume: volume.name,
       host,
       uuid: volume.uuid,
       iqn: targetIqn(volume.name),
-      portal: await pickPortal(portalAddress, ports, taken),
+      portal: await pickPortal(address, ports, taken),
       epoch: 1,
       phase: 'ready',
       container: targetName(volume.name),

@@ -100,6 +100,9 @@ const image = option(
 const options = z.strictObject({
   size: sizeOption.prefault('1G'),
   fs: oneOf('fs', fileSystems).default('ext4'),
+  chap: oneOf('chap', ['on', 'off'])
+    .default('on')
+    .transform((value) => value === 'on'),
   mkfs: z.string().optional(),
   mount: z.string().optional(),
   provision: oneOf('provision', provisions).optional(),
@@ -150,15 +153,17 @@ export const parseOptions = (given: Record<string, string> | null | undefined): 
 
 /** What of a spec was asked for beyond the defaults, by the names of the options. */
 export const extraOptions = (spec: VolumeSpec): Partial<VolumeSpec> => {
-  const { size, fs, ...extra } = options.shape
+  const { size, fs, chap, ...extra } = options.shape
   return Object.fromEntries(Object.keys(extra).flatMap((name) => (name in spec ? [[name, spec[name]]] : [])))
 }
 
-/** As docker's options: "size=1073741824 fs=ext4 access=read-only". */
+/** As docker's options: "size=1073741824 fs=ext4 chap=on access=read-only". */
 export const showOptions = (spec: Partial<VolumeSpec>): string =>
   Object.keys(options.shape)
-    .flatMap((name) => (spec[name] === undefined ? [] : [`${name}=${spec[name]}`]))
+    .flatMap((name) => (spec[name] === undefined ? [] : [`${name}=${shown(spec[name])}`]))
     .join(' ')
+
+const shown = (value: unknown): unknown => (typeof value === 'boolean' ? (value ? 'on' : 'off') : value)
 
 const describe = (issue: z.core.$ZodIssue): string =>
   issue.code === 'unrecognized_keys'

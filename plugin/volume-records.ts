@@ -1,6 +1,7 @@
 import { Failure, isFailure } from '../process/failure.ts'
 import { decode, encode, keys } from '../registry/keys.ts'
 import type { Attachment, Target, Volume } from '../registry/records.ts'
+import { decodeSecret, encodeSecret } from '../registry/secrets.ts'
 import type { Change, Entry, Revision, Store } from '../registry/store.ts'
 
 /**
@@ -82,6 +83,7 @@ export class VolumeRecords {
     const changes: Change[] = []
     for (const key of [
       keys.attachment(volume.name),
+      keys.secret(volume.name),
       keys.target(this.#host, volume.name),
       keys.volume(volume.name),
     ]) {
@@ -103,6 +105,18 @@ export class VolumeRecords {
   /** Writes what this host has applied, unless it stands there. */
   async putTarget(target: Target): Promise<void> {
     await this.#putIfChanged(keys.target(this.#host, target.volume), encode('targets', target))
+  }
+
+  /** The CHAP password of that epoch, as far as the store knows. */
+  async readPassword(volume: Pick<Volume, 'name' | 'uuid'>, epoch: number): Promise<string | undefined> {
+    const entry = await this.#find(keys.secret(volume.name))
+    const secret = entry && decodeSecret(entry.key, entry.value)
+    return secret?.uuid === volume.uuid && secret.epoch === epoch ? secret.password : undefined
+  }
+
+  async putPassword(volume: Pick<Volume, 'name' | 'uuid'>, epoch: number, password: string): Promise<void> {
+    const secret = { volume: volume.name, uuid: volume.uuid, epoch, password }
+    await this.#putIfChanged(keys.secret(volume.name), encodeSecret(secret))
   }
 
   /**

@@ -5,6 +5,7 @@ import type { Target, Volume, VolumeSpec } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
+import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
 import type { VolumeRecords } from './volume-records.ts'
 
@@ -14,6 +15,7 @@ export interface VolumeParts {
   records: VolumeRecords
   targets: Targets
   initiators: Initiators
+  secrets: Secrets
   engine: Engine
   log: Log
   /** Resolves when the Engine has the images that this volume's containers are made of; asked anew each time. */
@@ -109,12 +111,22 @@ export class VolumeSteps {
     )
     await local.put({ volume, ...(target && { target }), references: {} })
     if (volume.wanted === 'absent') await this.finishRemoval(volume)
-    else if (target) await records.putTarget(await this.ensureTarget(volume.name))
+    else if (target) await this.tell(volume.name)
     else await this.provision(volume, { fresh: false })
   }
 
+  /** Has the target run, and the store know of it what other hosts need. */
+  async tell(name: string): Promise<void> {
+    const { records, secrets } = this.#parts
+    const target = await this.ensureTarget(name)
+    const { volume } = this.ready(name)
+    const password = await secrets.recover(volume, target)
+    if (password !== undefined) await records.putPassword(volume, target.epoch, password)
+    await records.putTarget(target)
+  }
+
   async finishRemoval(volume: Volume): Promise<void> {
-    const { initiators, targets, records, local, log } = this.#parts
+    const { initiators, targets, secrets, records, local, log } = this.#parts
     const provisioned = local.get(volume.name)?.target !== undefined
     await initiators.remove(volume)
     await targets.remove(volume).catch((error: unknown) => {
@@ -125,6 +137,7 @@ export class VolumeSteps {
         'a folder that is not of this volume is left alone',
       )
     })
+    await secrets.forget(volume)
     await records.forget(volume)
     await local.delete(volume.name)
     log.info({ volume: volume.name }, 'volume removed')

@@ -129,7 +129,8 @@ export class Volumes {
       throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
     if (volume.wanted === 'absent')
       throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
-    if (!isDeepStrictEqual(volume.spec, spec))
+    // a record of before there was chap is one without it
+    if (!isDeepStrictEqual({ chap: false, ...volume.spec }, { chap: false, ...spec }))
       throw new Failure(
         'conflict',
         `volume ${volume.name} exists already, with other options: ${showOptions(volume.spec)}`,

@@ -18,7 +18,7 @@ export interface GiveBackOptions {
 const usual: GiveBackOptions = {
   every: 5000,
   worth: [
-    { growth: 16 * 2 ** 20, rest: 120_000 },
+    { growth: 16 * 2 ** 20, rest: 60_000 },
     { growth: 8 * 2 ** 20, rest: 600_000 },
   ],
   quiet: 0.1,

@@ -21,6 +21,7 @@ export const keys = {
   vsm: (vsm: string, host: string) => `vsms/${part(vsm)}/${part(host)}`,
   volume: (volume: string) => `volumes/${part(volume)}`,
   target: (host: string, volume: string) => `targets/${part(host)}/${part(volume)}`,
+  secret: (volume: string) => `secrets/${part(volume)}`,
   attachment: (volume: string) => `attachments/${part(volume)}`,
   /** `nano`: nanoseconds since 1970 in decimal, fixed-width so that keys sort by time; `digest` tells events of one instant apart. */
   event: (host: string, nano: string, digest: string) =>

@@ -206,6 +206,8 @@ export const accessModes = ['read-write', 'read-only'] as const
 export const VolumeSpec = z.looseObject({
   size: bytes,
   fs: z.enum(fileSystems),
+  /** Whether its initiators must prove themselves. Absent in records of older versions, and then not. */
+  chap: z.boolean().optional(),
   /** name=value of each option, sorted, with commas between them; plugin/file-system-options.ts has those that exist. */
   mkfs: z.string().optional(),
   mount: z.string().optional(),

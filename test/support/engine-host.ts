@@ -176,12 +176,16 @@ export class EngineHost {
   }
 
   /** How a docker command ended, where failing is of interest. */
-  readonly tryDocker = (...args: string[]): Promise<Ran> =>
+  readonly tryDocker = (...args: string[]): Promise<Ran> => this.tryDockerWith('', ...args)
+
+  /** The same, with something on its standard input. */
+  readonly tryDockerWith = (input: string, ...args: string[]): Promise<Ran> =>
     new Promise((resolve) => {
       const env = { ...process.env, DOCKER_HOST: this.endpoint }
-      execFile('docker', args, { env, maxBuffer }, (error, stdout, stderr) =>
+      const child = execFile('docker', args, { env, maxBuffer }, (error, stdout, stderr) =>
         resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
       )
+      child.stdin?.end(input)
     })
 
   /** Loads images that images.sh wrote: "vsm", "base". */

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { access, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connectDocker, type Docker } from '../../docker/client.ts'
 import manifest from '../../package.json' with { type: 'json' }
@@ -14,6 +14,7 @@ import {
 import { statusFile } from '../../plugin/mount-table.ts'
 import { until } from '../../process/backoff.ts'
 import type { Target, Volume, VolumeSpec } from '../../registry/records.ts'
+import { chapLine, newPassword } from '../../vsm/chap.ts'
 import { targetIqn } from '../../vsm/iqn.ts'
 import { buildImages, EngineHost, type Ran } from './engine-host.ts'
 import type { Teardown } from './etcd.ts'
@@ -55,6 +56,11 @@ export class StorageHost {
   /** A volume that is not made yet, with the portal that its target will have. */
   volume(name: string, spec: Partial<VolumeSpec> = {}): TestVolume {
     return new TestVolume(this, name, { size: 64 * MiB, fs: 'ext4', ...spec }, this.#port++)
+  }
+
+  /** Where the plugin would keep the passwords of volumes. */
+  get secrets(): string {
+    return join(this.engine.folder, 'secrets')
   }
 
   /** Runs a program of the VSM image in a container of its own, with options for `docker run` before it. */
@@ -144,8 +150,19 @@ export class TestVolume {
     await (await this.#host.docker.createContainer({ name, ...body, Env, HostConfig })).start()
   }
 
-  provision(): Promise<Ran> {
-    return this.inTarget('openebs-provision')
+  /** With CHAP the password is read from the standard input, and put where the initiator finds it. */
+  async provision(password = newPassword()): Promise<Ran> {
+    if (!this.volume.spec.chap) return this.inTarget('openebs-provision')
+    const folder = join(this.#host.secrets, this.volume.uuid)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await writeFile(join(folder, '1'), password, { mode: 0o600 })
+    return this.#host.engine.tryDockerWith(
+      chapLine(1, password),
+      'exec',
+      '-i',
+      this.target,
+      'openebs-provision',
+    )
   }
 
   inTarget(...command: string[]): Promise<Ran> {
@@ -168,7 +185,8 @@ export class TestVolume {
 
   async startInitiator(): Promise<void> {
     const { record, volume } = this
-    const { name, body } = initiatorContainer(volume, record, 'h1', this.#host.mounts, image, [])
+    const folders = { mounts: this.#host.mounts, secrets: this.#host.secrets }
+    const { name, body } = initiatorContainer(volume, record, 'h1', folders, image, [])
     await (await this.#host.docker.createContainer({ name, ...body })).start()
   }
 

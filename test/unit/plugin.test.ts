@@ -77,8 +77,12 @@ t.test('sizes', async (t) => {
 })
 
 t.test('options: what is wrong and what is known stands in the error', async (t) => {
-  t.strictSame(parseOptions(undefined), { size: 2 ** 30, fs: 'ext4' })
-  t.strictSame(parseOptions({ size: '300M', fs: 'xfs' }), { size: 300 * 2 ** 20, fs: 'xfs' })
+  t.strictSame(parseOptions(undefined), { size: 2 ** 30, fs: 'ext4', chap: true })
+  t.strictSame(parseOptions({ size: '300M', fs: 'xfs', chap: 'off' }), {
+    size: 300 * 2 ** 20,
+    fs: 'xfs',
+    chap: false,
+  })
   const table: [Record<string, string>, RegExp][] = [
     [{ size: '0' }, /size=0 is out of range: ext4 takes 16M to 16T/],
     [{ size: '-1' }, /size=-1 is no size: expected a number with a unit K, M, G or T/],
@@ -87,7 +91,8 @@ t.test('options: what is wrong and what is known stands in the error', async (t)
     [{ size: '17T' }, /size=17T is out of range/],
     [{ size: '100M', fs: 'xfs' }, /out of range: xfs takes 300M to 16T/],
     [{ fs: 'ntfs' }, /fs=ntfs is not known: expected ext4 or xfs/],
-    [{ sise: '1G' }, /unknown option "sise": known options are size, fs/],
+    [{ chap: 'no' }, /chap=no is not known: expected on or off/],
+    [{ sise: '1G' }, /unknown option "sise": known options are size, fs, chap/],
     [{ size: '1Q', fs: 'ntfs', x: 'y' }, /size=1Q.*fs=ntfs.*unknown option "x"/],
   ]
   for (const [options, message] of table)
@@ -170,6 +175,12 @@ t.test('create bodies', async (t) => {
   })
   t.notOk(vsm.body.HostConfig?.Privileged)
   t.notOk(vsm.body.HostConfig?.CapAdd, 'a target needs no capability')
+  const folders = { mounts: '/m', secrets: '/s' }
+  const withLogin = { ...volume, spec: { ...volume.spec, chap: true } }
+  const login = initiatorContainer(withLogin, target, 'h1', folders, 'i', []).body
+  t.strictSame(login.HostConfig?.Binds, ['/m:/mounts:rshared', `/s/${volume.uuid}:/chap:ro`])
+  for (const { Env = [] } of [login, targetContainer(withLogin, target, '/r', 'i').body])
+    t.ok(Env.includes('OPENEBS_CHAP=yes'))
   const security: [string[], string[]][] = [
     [[], []],
     [['name=seccomp,profile=default'], []],
@@ -182,7 +193,7 @@ t.test('create bodies', async (t) => {
   ]
   for (const [options, expected] of security) {
     t.strictSame(mountSecurity(options), expected, options.join(' ') || 'none')
-    const { body } = initiatorContainer(volume, target, 'h1', '/m', 'i', options)
+    const { body } = initiatorContainer(volume, target, 'h1', folders, 'i', options)
     t.strictSame(body.HostConfig?.SecurityOpt, ['no-new-privileges', ...expected])
     const selinux = options.includes('name=selinux') ? ['label=disable'] : []
     for (const { body } of [

@@ -7,7 +7,9 @@ import { pause, until } from '../../process/backoff.ts'
 import { createLog } from '../../process/log.ts'
 import { Volume, type VolumeSpec } from '../../registry/records.ts'
 
-const plain = { size: 2 ** 30, fs: 'ext4' } as const
+const plain = { size: 2 ** 30, fs: 'ext4', chap: true } as const
+/** As volumes were before there was any other option. */
+const old = { size: 2 ** 30, fs: 'ext4' } as const
 const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
 
 t.test('each option becomes a field of the spec, in one form', async (t) => {
@@ -78,7 +80,7 @@ t.test('what is wrong, what was expected and which options exist', async (t) => 
     [{ mode: '0788' }, /mode=0788 is no mode/],
     [
       { acces: 'read-only' },
-      /unknown option "acces": known options are size, fs, mkfs, mount, provision, access, image, memory, cpus, uid, gid, mode/,
+      /unknown option "acces": known options are size, fs, chap, mkfs, mount, provision, access, image, memory, cpus, uid, gid, mode/,
     ],
     [{ size: '1M', mount: 'x', mkfs: 'y' }, /size=1M is out of range.*mkfs=y is not.*mount=x is not/],
   ]
@@ -88,7 +90,7 @@ t.test('what is wrong, what was expected and which options exist', async (t) => 
 
 t.test('a spec is shown by the names of its options, and only what was asked for', async (t) => {
   const spec = parseOptions({ access: 'read-only', mount: 'noatime', uid: '7' })
-  t.equal(showOptions(spec), 'size=1073741824 fs=ext4 mount=noatime access=read-only uid=7')
+  t.equal(showOptions(spec), 'size=1073741824 fs=ext4 chap=on mount=noatime access=read-only uid=7')
   t.strictSame(extraOptions(spec), { mount: 'noatime', access: 'read-only', uid: 7 })
   t.strictSame(extraOptions(plain), {})
   t.strictSame(extraOptions({ ...plain, colour: 'blue' }), {}, 'of a newer version')
@@ -117,12 +119,13 @@ const bodies = (spec: object) => {
   }
   return {
     target: targetContainer(record(spec), target, '/r', 'vsm:own').body,
-    initiator: initiatorContainer(record(spec), target, 'h1', '/m', 'vsm:own', []).body,
+    initiator: initiatorContainer(record(spec), target, 'h1', { mounts: '/m', secrets: '/s' }, 'vsm:own', [])
+      .body,
   }
 }
 
 t.test('a volume without options has the containers of ever', async (t) => {
-  const { target, initiator } = bodies(plain)
+  const { target, initiator } = bodies(old)
   const names = (env: string[] | undefined) => env?.map((variable) => variable.split('=')[0])
   t.strictSame(
     names(target.Env),

@@ -5,6 +5,7 @@ import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
+import { newPassword } from '../../vsm/chap.ts'
 import { StorageHost, type TestVolume } from '../support/storage-host.ts'
 
 /** Both ends of a volume in a real Engine: what a container was told is on disk is there, whatever ends or dies. */
@@ -273,4 +274,26 @@ t.test('volumes that are attached at the same time get a loop device each', asyn
     'a second initiator of a volume is kept out',
   )
   await Promise.all(volumes.map((volume) => detachesCleanly(t, volume)))
+})
+
+t.test('an initiator logs in with the password of its epoch, and says it to nobody', async (t) => {
+  const volume = host.volume('locked', { chap: true })
+  const password = newPassword()
+  await volume.serve()
+  t.equal((await volume.provision(password)).code, 0)
+  await volume.attach()
+  await volume.use('user')
+  await write('user', 'f', 8, 'conv=fsync')
+  const digest = await volume.digest('f')
+  const seen = await Promise.all([
+    host.engine.docker('inspect', volume.initiator),
+    host.engine.docker('top', volume.initiator, '-eo', 'pid,args'),
+    host.engine.docker('logs', volume.initiator),
+  ])
+  for (const text of seen) t.notMatch(text, password)
+  await host.kill(volume.target)
+  await volume.replaceInitiator()
+  t.equal(await volume.digest('f'), digest, 'it logs in anew after a crash of either end')
+  await host.engine.docker('rm', '--force', 'user')
+  await detachesCleanly(t, volume)
 })

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
+import { newPassword } from '../../vsm/chap.ts'
 import { initiatorIqn } from '../../vsm/iqn.ts'
 import { parseSessions } from '../../vsm/sessions.ts'
 import { StorageHost, type TestVolume } from '../support/storage-host.ts'
@@ -199,4 +200,56 @@ t.test('a portal is asked for its targets, and what its answer means is told apa
   await volume.stopTarget()
   t.match(await ask(), { code: 5, stderr: /cannot be reached/ })
   t.equal((await host.run([], 'openebs-portal', 'nonsense')).code, 64)
+})
+
+t.test('with CHAP nobody is let in without the password', async (t) => {
+  const volume = host.volume('locked', { chap: true })
+  await volume.serve()
+  t.match(await volume.inTarget('openebs-provision'), {
+    code: 64,
+    stderr: /no CHAP password on the standard input/,
+  })
+  t.strictSame(await content(volume), [], 'and nothing is made without one')
+  const password = newPassword()
+  t.strictSame(await volume.provision(password), { code: 0, stdout: '', stderr: '' })
+  t.equal((await volume.provision(password)).code, 0, 'which may be repeated')
+  const url = (login: string) => `iscsi://${login}${volume.record.portal}/${volume.record.iqn}/1`
+  const login = (as: string) => host.engine.net('iscsi-inq', '-i', 'iqn.2020-01.org.example:a', url(as))
+  t.match(await login(`epoch-1%${password}@`), /Vendor:OpenEBS/)
+  for (const [as, why] of [
+    ['', 'no login'],
+    [`epoch-1%${newPassword()}@`, 'another password'],
+    [`epoch-2%${password}@`, 'another epoch'],
+  ] as const)
+    await t.rejects(login(as), why)
+  t.match(await host.run(['--network', 'host'], 'openebs-portal', volume.record.portal), {
+    code: 4,
+    stderr: /wants a login/,
+  })
+
+  refused(t, await volume.provision(), /\/lun\/chap does not hold this password of epoch 1/)
+  const seen = await Promise.all([
+    host.engine.docker('inspect', volume.target),
+    host.engine.docker('top', volume.target, '-eo', 'pid,args'),
+    host.engine.docker('logs', volume.target),
+  ])
+  for (const text of seen) t.notMatch(text, password, 'it stands in nothing that docker shows')
+  const { mode } = await stat(join(volume.folder, 'chap'))
+  t.equal(mode & 0o077, 0, 'and only root reads the file')
+
+  await host.kill(volume.target)
+  t.ok(
+    await until(
+      () =>
+        login(`epoch-1%${password}@`).then(
+          () => true,
+          () => undefined,
+        ),
+      { ms: 20_000 },
+    ),
+    'a target that comes back asks for the same',
+  )
+  await rm(join(volume.folder, 'chap'))
+  await host.kill(volume.target)
+  t.ok(await says(volume.target, /chap is missing: without a password nobody is let in/))
 })
