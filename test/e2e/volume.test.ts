@@ -298,27 +298,39 @@ scenario('etcd away: a create says so and leaves nothing, a known volume is moun
   await docker('volume', 'rm', 'known', 'lucky')
 })
 
-scenario('an empty body, as the Engine sends after a crash, changes nothing', async (t) => {
-  const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
-  // a socket's path must be short
-  const socket = join(host.engine.folder, 'plugin.sock')
-  await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
-  const call = async (path: string, body = '') => {
-    const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
-    http
-      .request({ socketPath: socket, path, method: 'POST' }, (response) => {
-        let text = ''
-        response.on('data', (chunk) => (text += chunk))
-        response.on('end', () => resolve(JSON.parse(text)))
-      })
-      .once('error', reject)
-      .end(body)
-    return promise
-  }
-  for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
-    t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
-  t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })
-  t.match(await call('/AuthZPlugin.AuthZReq', '{}'), { Allow: false, Msg: /without its method or path/ })
-  t.match(await call('/VolumeDriver.Capabilities'), { Capabilities: { Scope: 'global' } })
-  t.match(await call('/VolumeDriver.Get', '{"Name":"never"}'), { Err: /no volume never/ })
-})
+scenario(
+  'an empty body, as the Engine sends after a crash, changes nothing; nor does a create with other options',
+  async (t) => {
+    const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
+    // a socket's path must be short
+    const socket = join(host.engine.folder, 'plugin.sock')
+    await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
+    const call = async (path: string, body = '') => {
+      const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
+      http
+        .request({ socketPath: socket, path, method: 'POST' }, (response) => {
+          let text = ''
+          response.on('data', (chunk) => (text += chunk))
+          response.on('end', () => resolve(JSON.parse(text)))
+        })
+        .once('error', reject)
+        .end(body)
+      return promise
+    }
+    for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
+      t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
+    t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })
+    t.match(await call('/AuthZPlugin.AuthZReq', '{}'), { Allow: false, Msg: /without its method or path/ })
+    t.match(await call('/VolumeDriver.Capabilities'), { Capabilities: { Scope: 'global' } })
+    t.match(await call('/VolumeDriver.Get', '{"Name":"never"}'), { Err: /no volume never/ })
+
+    t.comment('the Engine skips a Create of a volume that it knows: two hosts, or two calls at once, may not')
+    await create('fixed', 'size=16M', 'access=read-only')
+    const again = (Opts: object) => call('/VolumeDriver.Create', JSON.stringify({ Name: 'fixed', Opts }))
+    t.notOk((await again({ size: '16384K', access: 'read-only', provision: 'thin' })).Err, 'the same')
+    t.match(await again({ size: '16M' }), {
+      Err: /volume fixed exists already, with other options: size=16777216 fs=ext4 chap=on access=read-only/,
+    })
+    await docker('volume', 'rm', 'fixed')
+  },
+)
