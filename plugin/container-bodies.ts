@@ -1,7 +1,8 @@
 import type { ContainerCreateOptions } from 'dockerode'
-import type { Target, Volume } from '../registry/records.ts'
+import type { Target, Volume, VolumeSpec } from '../registry/records.ts'
 import { initiatorIqn } from '../vsm/iqn.ts'
 import { initiatorLabels, labels, targetLabels } from '../vsm/labels.ts'
+import { extraOptions, showOptions } from './volume-options.ts'
 
 /**
  * Create bodies of the containers of a volume. Pure; vsm/README.md says why each capability and device is there, and
@@ -45,7 +46,7 @@ export const targetContainer = (
   return {
     name: targetName(volume.name),
     body: {
-      Image: image,
+      Image: volume.spec.image ?? image,
       Cmd: ['openebs-target'],
       Labels: {
         ...targetLabels({
@@ -55,7 +56,7 @@ export const targetContainer = (
           epoch: target.epoch,
         }),
         [uuidLabel]: volume.uuid,
-        [madeForLabel]: `${target.portal} epoch ${target.epoch}`,
+        [madeForLabel]: madeFor(volume, `${target.portal} epoch ${target.epoch}`),
       },
       Env: environment({
         VOLUME: volume.name,
@@ -67,6 +68,8 @@ export const targetContainer = (
         INITIATOR: initiatorIqn(target.host),
         ...chap(volume),
         STOP_WAIT: String(stopTimeout.target - 15),
+        MKFS: volume.spec.mkfs,
+        PROVISION: volume.spec.provision,
       }),
       ExposedPorts: { '3260/tcp': {} },
       Healthcheck: {
@@ -83,10 +86,17 @@ export const targetContainer = (
         LogConfig: smallLog,
         CapDrop: ['ALL'],
         SecurityOpt: ['no-new-privileges', ...bindSecurity(security)],
+        ...limits(volume.spec),
       },
     },
   }
 }
+
+/** Of the target alone: an initiator that is short of memory or time holds up the kernel (vsm/README.md). */
+const limits = ({ memory, cpus }: VolumeSpec) => ({
+  ...(memory !== undefined && { Memory: memory }),
+  ...(cpus !== undefined && { NanoCpus: Math.round(cpus * second) }),
+})
 
 /** Folders of the host, below the plugin's propagated mount. */
 export interface InitiatorFolders {
@@ -106,12 +116,12 @@ export const initiatorContainer = (
 ): ContainerSpec => ({
   name: initiatorName(volume.name),
   body: {
-    Image: image,
+    Image: volume.spec.image ?? image,
     Cmd: ['openebs-initiator'],
     Labels: {
       ...initiatorLabels({ volume: volume.name, epoch: target.epoch }),
       [uuidLabel]: volume.uuid,
-      [madeForLabel]: `${target.portal} epoch ${target.epoch} in ${mounts}`,
+      [madeForLabel]: madeFor(volume, `${target.portal} epoch ${target.epoch} in ${mounts}`),
     },
     Env: environment({
       VOLUME: volume.name,
@@ -122,6 +132,11 @@ export const initiatorContainer = (
       INITIATOR: initiatorIqn(host),
       EPOCH: String(target.epoch),
       ...chap(volume),
+      MOUNT: volume.spec.mount,
+      ACCESS: volume.spec.access,
+      UID: volume.spec.uid?.toString(),
+      GID: volume.spec.gid?.toString(),
+      MODE: volume.spec.mode,
     }),
     StopTimeout: stopTimeout.initiator,
     HostConfig: {
@@ -133,7 +148,7 @@ export const initiatorContainer = (
       RestartPolicy: restartAlways,
       LogConfig: smallLog,
       CapDrop: ['ALL'],
-      CapAdd: ['SYS_ADMIN', 'MKNOD'],
+      CapAdd: ['SYS_ADMIN', 'MKNOD', ...(givesAway(volume.spec) ? ['CHOWN'] : [])],
       Devices: [device('/dev/fuse'), device('/dev/loop-control')],
       DeviceCgroupRules: ['b 7:* rwm'],
       SecurityOpt: ['no-new-privileges', ...mountSecurity(security)],
@@ -141,7 +156,22 @@ export const initiatorContainer = (
   },
 })
 
-/** One-shot container that removes a volume's folder, after it has made sure that it is this volume's. */
+/** Whether the root folder is made for another than root. */
+const givesAway = ({ uid, gid }: VolumeSpec): boolean => uid !== undefined || gid !== undefined
+
+/**
+ * Options are fixed for the life of a volume, but an older plugin did not know them: a container that it made is not
+ * one with these options.
+ */
+const madeFor = ({ spec }: Volume, place: string): string => {
+  const options = showOptions(extraOptions(spec))
+  return options === '' ? place : `${place} with ${options}`
+}
+
+/**
+ * One-shot container that removes a volume's folder, after it has made sure that it is this volume's. Of the plugin's own
+ * image, also where the volume asked for another one: what proves to be no image of a VSM can then be undone.
+ */
 export const eraseContainer = (
   volume: Volume,
   root: string,
@@ -187,5 +217,7 @@ const chap = ({ spec }: Volume): Record<string, string> => (spec.chap ? { CHAP: 
 
 const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
 
-const environment = (variables: Record<string, string>): string[] =>
-  Object.entries(variables).map(([name, value]) => `OPENEBS_${name}=${value}`)
+const environment = (variables: Record<string, string | undefined>): string[] =>
+  Object.entries(variables).flatMap(([name, value]) =>
+    value === undefined ? [] : [`OPENEBS_${name}=${value}`],
+  )

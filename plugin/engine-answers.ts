@@ -19,9 +19,15 @@ export const Bridge = z.object({
 
 export const Inspected = z.object({
   Id: z.string(),
+  Name: z.string(),
   Image: z.string(),
   Config: z.object({ Labels: z.record(z.string(), z.string()).nullish() }),
-  State: z.object({ Running: z.boolean(), Status: z.string(), ExitCode: z.number() }),
+  State: z.object({
+    Running: z.boolean(),
+    Status: z.string(),
+    ExitCode: z.number(),
+    StartedAt: z.string(),
+  }),
 })
 export type Inspected = z.infer<typeof Inspected>
 

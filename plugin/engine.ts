@@ -8,6 +8,7 @@ import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
 import { Bridge, firstAddress, Info, Inspected, Stopped } from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
+import type { Holder } from './volume-health.ts'
 
 /** Limits in ms. A quick call that takes longer means that the Engine is not serving. */
 const quick = 5_000
@@ -179,14 +180,19 @@ export class Engine {
     return errorLine(text) ?? text.trim().split('\n').at(-1)?.slice(8)
   }
 
-  /** Loads an image from a compressed tar when the Engine does not have it. */
-  async ensureImage(image: string, tar: string): Promise<'there' | 'loaded'> {
+  async hasImage(image: string): Promise<boolean> {
     try {
       await callDocker(`inspect image ${image}`, quick, () => this.#docker.getImage(image).inspect())
-      return 'there'
+      return true
     } catch (error) {
-      if (!isFailure(error, 'not-found')) throw error
+      if (isFailure(error, 'not-found')) return false
+      throw error
     }
+  }
+
+  /** Loads an image from a compressed tar when the Engine does not have it. */
+  async ensureImage(image: string, tar: string): Promise<'there' | 'loaded'> {
+    if (await this.hasImage(image)) return 'there'
     await access(tar).catch((error: unknown) => {
       throw new Failure(
         'not-found',
@@ -199,6 +205,17 @@ export class Engine {
       await finished(progress.resume())
     })
     return 'loaded'
+  }
+
+  /** Running (or paused, restarting) containers that use a volume, and since when each runs. */
+  async holders(volume: string): Promise<Holder[]> {
+    return Promise.all((await this.users(volume)).map((id) => this.#holder(id))).then((all) => all.flat())
+  }
+
+  /** None when it is gone by now. */
+  async #holder(id: string): Promise<Holder[]> {
+    const found = await this.find(id)
+    return found ? [{ name: found.Name.replace(/^\//, ''), started: Date.parse(found.State.StartedAt) }] : []
   }
 
   /** Ids of running (or paused, restarting) containers that use a volume. */

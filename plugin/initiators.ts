@@ -7,7 +7,7 @@ import { aborted } from '../process/lifecycle.ts'
 import type { Target, Volume } from '../registry/records.ts'
 import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
-import { isServed } from './mount-table.ts'
+import { servedSince } from './mount-table.ts'
 
 export interface InitiatorSettings {
   host: string
@@ -39,8 +39,13 @@ export class Initiators {
     return join(this.#settings.mounts, volume, 'data')
   }
 
-  isServed(volume: string): Promise<boolean> {
-    return isServed(this.#settings.mounts, volume)
+  /** In ms since 1970; undefined where no initiator serves the mount now. */
+  servedSince(volume: string): Promise<number | undefined> {
+    return servedSince(this.#settings.mounts, volume)
+  }
+
+  async #isServed(volume: string): Promise<boolean> {
+    return (await this.servedSince(volume)) !== undefined
   }
 
   /**
@@ -50,7 +55,7 @@ export class Initiators {
    * Resolves with what stood in the way.
    */
   async make(volume: Volume, end: number, makeTarget: () => Promise<Target>): Promise<unknown> {
-    if (await this.isServed(volume.name)) return undefined
+    if (await this.#isServed(volume.name)) return undefined
     const done = new AbortController()
     let obstacle: unknown
     const making = this.#make(volume, makeTarget, done.signal, (error) => {
@@ -83,7 +88,7 @@ export class Initiators {
   }
 
   #served(volume: string, end: number, signal?: AbortSignal): Promise<true | undefined> {
-    const probe = async () => ((await this.isServed(volume)) ? true : undefined)
+    const probe = async () => ((await this.#isServed(volume)) ? true : undefined)
     return until(probe, { ms: end - performance.now(), ...(signal && { signal }) })
   }
 
@@ -138,14 +143,20 @@ export class Initiators {
   }
 
   /** Writes what is in memory of this volume's file system to the target: syncfs(2) by sync(1), as Node has none. */
-  flush(volume: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const child = spawn('sync', ['--file-system', this.mountpoint(volume)], { stdio: 'ignore' })
-      child.once('error', reject).once('exit', (code) => {
-        if (code === 0) resolve()
-        else reject(new Failure('unavailable', `sync of volume ${volume} ended with status ${code}`))
-      })
-    })
+  async flush(volume: string): Promise<void> {
+    await run('sync', '--file-system', this.mountpoint(volume))
+  }
+
+  /**
+   * Bytes that the file system of a served mount has in use: statfs(2), by stat(1). A mount whose target is gone may hang,
+   * and then this does not end: in a process of its own it holds none of the few threads that Node has for files.
+   */
+  async used(volume: string): Promise<number> {
+    const root = join(this.#settings.mounts, volume)
+    const [size = 0, all = 0, free = 0] = (await run('stat', '--file-system', '--format=%S %b %f', root))
+      .split(' ')
+      .map(Number)
+    return (all - free) * size
   }
 
   #container(volume: Volume, target: Target) {
@@ -160,3 +171,15 @@ export class Initiators {
     )
   }
 }
+
+/** What a program prints. Rejects with `unavailable` when it ends with a status other than 0. */
+const run = (program: string, ...args: string[]): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    let printed = ''
+    child.stdout.on('data', (chunk: Buffer) => (printed += chunk))
+    child.once('error', reject).once('close', (code) => {
+      if (code === 0) resolve(printed)
+      else reject(new Failure('unavailable', `${program} ${args.at(-1)} ended with status ${code}`))
+    })
+  })

@@ -24,6 +24,7 @@ import { Engine } from './engine.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
 import { LocalCopy } from './local-copy.ts'
+import { Observer } from './observer.ts'
 import { Reconciler } from './reconciler.ts'
 import { reviveConsumers } from './revival.ts'
 import { Secrets } from './secrets.ts'
@@ -72,15 +73,28 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const store = await openEtcd({ uri: own.OPENEBS_STORE, writer: `plugin/${facts.host}` })
   stack.defer(() => store.close())
 
-  const { volumes, reconciler } = wireVolumes({ own, engine, local, containers, store, facts, log, stop })
+  const { volumes, reconciler, observer } = wireVolumes({
+    own,
+    engine,
+    local,
+    containers,
+    store,
+    facts,
+    log,
+    stop,
+  })
   const firstLook =
     local.all().length > 0 ? Promise.resolve() : Promise.race([reconciler.first, pause(firstLookMs)])
-  driver.resolve(new VolumeDriver(volumes, () => firstLook))
+  driver.resolve(new VolumeDriver(volumes, observer, () => firstLook))
   log.info({ version, host: facts.host, store: store.description }, 'serving volumes')
 
   const ending = new AbortController()
   const until = AbortSignal.any([stop, ending.signal])
-  const running = Promise.all([reconciler.run(until), keepFacts(engine, place, facts, log, until)])
+  const running = Promise.all([
+    reconciler.run(until),
+    observer.run(until),
+    keepFacts(engine, place, facts, log, until),
+  ])
   stack.defer(async () => {
     ending.abort()
     // what it may have failed of has been thrown already, below
@@ -144,7 +158,7 @@ function wireVolumes(parts: {
     secrets,
     engine,
     log,
-    image: () => vsmImage.ensure(),
+    images: (spec) => vsmImage.ensure(spec.image),
     changed: () => reconciler.wake(),
     reached: (step) => standStill(propagatedMount, step),
   }
@@ -162,7 +176,16 @@ function wireVolumes(parts: {
     onMount: (name, id) => convergence.seen(name, id),
   })
   const reconciler = new Reconciler({ convergence, records, engine, host, log })
-  return { volumes, reconciler }
+  const observer = new Observer(
+    {
+      attached: () => local.all().flatMap(({ volume, attachment }) => (attachment ? [volume.name] : [])),
+      servedSince: (volume) => initiators.servedSince(volume),
+      used: (volume) => initiators.used(volume),
+      holders: (volume) => engine.holders(volume),
+    },
+    log,
+  )
+  return { volumes, reconciler, observer }
 }
 
 /** Says in the registry that this host's plugin lives, and returns where the audit trail goes. */

@@ -36,15 +36,16 @@ export const pluginId = (mounts: MountLine[], propagatedMount: string): string |
 }
 
 /**
- * Whether an initiator serves this mount now: the mount is in our table, and its initiator holds the lock on its
+ * Since when an initiator serves this mount, in ms since 1970; undefined where none does now. Served means: the mount is in our table, and its initiator holds the lock on its
  * status file, which it makes after the mount and which the kernel unlocks when the process dies, however it dies.
  * The mount alone proves nothing: it stays in the table when its initiator is gone, and then answers every read with
  * EIO. None of it asks the Engine, which serves no API while it restores containers.
  */
-export const isServed = async (folder: string, volume: string): Promise<boolean> => {
-  if (!(await isLocked(statusFile(folder, volume)))) return false
+export const servedSince = async (folder: string, volume: string): Promise<number | undefined> => {
+  const since = await lockedSince(statusFile(folder, volume))
+  if (since === undefined) return undefined
   const point = join(folder, volume)
-  return (await readMounts()).some(({ mountPoint }) => mountPoint === point)
+  return (await readMounts()).some(({ mountPoint }) => mountPoint === point) ? since : undefined
 }
 
 /** A leading dot keeps it apart from every volume's own folder. */
@@ -53,19 +54,21 @@ export const statusFile = (folder: string, volume: string): string => join(folde
 /** flock(1) ends with this status when the lock is held by another process. */
 const held = 75
 
-/** The file is opened here and not by flock(1), which would make it. */
-const isLocked = async (path: string): Promise<boolean> => {
+/** When a file that is locked was written. It is opened here and not by flock(1), which would make it. */
+const lockedSince = async (path: string): Promise<number | undefined> => {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
     return undefined
   })
-  if (!file) return false
+  if (!file) return undefined
   try {
-    return await new Promise<boolean>((resolve, reject) => {
+    const { mtimeMs } = await file.stat()
+    const isLocked = await new Promise<boolean>((resolve, reject) => {
       const args = ['--nonblock', '--shared', '--conflict-exit-code', String(held), '3']
       const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'ignore', file.fd] })
       child.once('error', reject).once('exit', (code) => resolve(code === held))
     })
+    return isLocked ? mtimeMs : undefined
   } finally {
     await file.close()
   }

@@ -34,7 +34,7 @@ export interface Provisioning {
 
 /** Create, of a volume that has no target yet; convergence goes on from here. */
 export const provisioning: Table<Provisioning> = {
-  image: ({ parts }) => parts.image(),
+  image: ({ parts }, { volume }) => parts.images(volume.spec),
   container: async ({ parts }, work) => {
     work.target = await parts.targets.start(work.volume, takenPorts(parts.local.all()))
   },

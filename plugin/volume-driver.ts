@@ -1,8 +1,10 @@
 import type { z } from 'zod'
 import { isFailure } from '../process/failure.ts'
 import type { LocalVolume } from './local-copy.ts'
+import type { Observer, Seen } from './observer.ts'
 import type { Answers, requests, VolumeEntry } from './protocol.ts'
 import { isReferenced } from './references.ts'
+import { extraOptions } from './volume-options.ts'
 import type { Volumes } from './volumes.ts'
 
 type Request<K extends keyof typeof requests> = z.infer<(typeof requests)[K]>
@@ -10,11 +12,13 @@ type Request<K extends keyof typeof requests> = z.infer<(typeof requests)[K]>
 /** The volume driver's calls on the life cycle of volumes. Get, List and Path are answered from memory. */
 export class VolumeDriver {
   readonly #volumes: Volumes
+  readonly #observer: Observer
   readonly #firstLook: () => Promise<void>
 
   /** `firstLook` ends when the store's records are known, or have not been to be had for some time. */
-  constructor(volumes: Volumes, firstLook: () => Promise<void>) {
+  constructor(volumes: Volumes, observer: Observer, firstLook: () => Promise<void>) {
     this.#volumes = volumes
+    this.#observer = observer
     this.#firstLook = firstLook
   }
 
@@ -29,7 +33,9 @@ export class VolumeDriver {
   }
 
   async mount({ Name, ID }: Request<'mount'>): Promise<Answers['mount']> {
-    return { Mountpoint: await this.#volumes.mount(Name, ID) }
+    const Mountpoint = await this.#volumes.mount(Name, ID)
+    this.#observer.look(Name)
+    return { Mountpoint }
   }
 
   async unmount({ Name, ID }: Request<'unmount'>): Promise<Answers['unmount']> {
@@ -49,7 +55,7 @@ export class VolumeDriver {
   async get({ Name }: Request<'get'>): Promise<Answers['get'] | undefined> {
     if (!this.#volumes.find(Name)) await this.#firstLook()
     const found = this.#volumes.find(Name)
-    return found && { Volume: { ...this.#entry(found), Status: status(found) } }
+    return found && { Volume: { ...this.#entry(found), Status: status(found, this.#observer.seen(Name)) } }
   }
 
   list(): Answers['list'] {
@@ -67,17 +73,23 @@ export class VolumeDriver {
 }
 
 /** What `docker volume inspect` shows under Status. */
-const status = ({ volume, target, attachment, references }: LocalVolume): Record<string, unknown> => ({
+const status = (
+  { volume, target, attachment, references }: LocalVolume,
+  seen: Seen,
+): Record<string, unknown> => ({
   phase: volume.wanted === 'absent' ? 'removing' : (target?.phase ?? 'creating'),
   host: volume.placement.host,
   size: volume.spec.size,
   fs: volume.spec.fs,
+  ...extraOptions(volume.spec),
   vsm: target?.container,
   portal: target?.portal,
   iqn: target?.iqn,
   epoch: target?.epoch,
   attached: attachment?.host,
   uses: Object.values(references).reduce((sum, count) => sum + count, 0),
+  // of an earlier volume of this name, otherwise
+  ...(attachment && seen),
 })
 
 /** A Get that cannot know must not answer at all: any error means "gone" to the Engine. */

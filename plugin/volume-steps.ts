@@ -1,12 +1,14 @@
+import { isDeepStrictEqual } from 'node:util'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Attachment, Target, Volume } from '../registry/records.ts'
+import type { Attachment, Target, Volume, VolumeSpec } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
 import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
 import { type Call, type Provisioning, provisioning, removing, type Table } from './volume-calls.ts'
+import { showOptions } from './volume-options.ts'
 import type { VolumeRecords } from './volume-records.ts'
 
 export interface VolumeParts {
@@ -18,8 +20,8 @@ export interface VolumeParts {
   secrets: Secrets
   engine: Engine
   log: Log
-  /** Resolves when the Engine has the VSM image; asked anew each time. */
-  image: () => Promise<void>
+  /** Resolves when the Engine has the images that this volume's containers are made of; asked anew each time. */
+  images: (spec: VolumeSpec) => Promise<void>
   /** Something stands in the local copy that the store does not have yet. */
   changed: () => void
   /** Told of each step that is done, as `create:claim`. */
@@ -212,16 +214,17 @@ export class VolumeSteps {
   }
 
   /** What stands there by that name is what a Create asks for. */
-  checkCreated(volume: Volume, spec: Volume['spec']): void {
+  checkCreated(volume: Volume, spec: VolumeSpec): void {
     const { host } = volume.placement
     if (host !== this.#parts.host)
       throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
     if (volume.wanted === 'absent')
       throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
-    if (volume.spec.size !== spec.size || volume.spec.fs !== spec.fs)
+    // a record of before there was chap is one without it
+    if (!isDeepStrictEqual({ chap: false, ...volume.spec }, { chap: false, ...spec }))
       throw new Failure(
         'conflict',
-        `volume ${volume.name} exists already, with size ${volume.spec.size} and fs ${volume.spec.fs}`,
+        `volume ${volume.name} exists already, with other options: ${showOptions(volume.spec)}`,
       )
   }
 }

@@ -1,3 +1,4 @@
+import { Failure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import type { Engine } from './engine.ts'
 
@@ -16,8 +17,17 @@ export class VsmImage {
     this.#log = log
   }
 
-  /** Has the Engine hold the image; calls at the same time share one load. */
-  ensure(): Promise<void> {
+  /**
+   * Has the Engine hold the image; calls at the same time share one load. Another one that a volume asks for (`image=`)
+   * is not pulled: that may take longer than a call of the Engine's, and needs the user's credentials.
+   */
+  async ensure(asked?: string): Promise<void> {
+    await this.#ensureOwn()
+    if (asked !== undefined && !(await this.#engine.hasImage(asked)))
+      throw new Failure('not-found', `the Engine has no image ${asked}: pull or load it, then repeat`)
+  }
+
+  #ensureOwn(): Promise<void> {
     this.#loading ??= this.#load().finally(() => {
       this.#loading = undefined
     })

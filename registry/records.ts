@@ -196,18 +196,40 @@ export const Vsm = z.looseObject({
 export type Vsm = z.infer<typeof Vsm>
 
 export const fileSystems = ['ext4', 'xfs'] as const
+export const provisions = ['thin', 'full'] as const
+export const accessModes = ['read-write', 'read-only'] as const
+
+/**
+ * What a volume was asked to be. What is absent is as it always was: a record of an older version, and one of a volume
+ * that was made without an option, are the same.
+ */
+export const VolumeSpec = z.looseObject({
+  size: bytes,
+  fs: z.enum(fileSystems),
+  /** Whether its initiators must prove themselves. Absent in records of older versions, and then not. */
+  chap: z.boolean().optional(),
+  /** name=value of each option, sorted, with commas between them; plugin/file-system-options.ts has those that exist. */
+  mkfs: z.string().optional(),
+  mount: z.string().optional(),
+  provision: z.enum(provisions).optional(),
+  access: z.enum(accessModes).optional(),
+  image: z.string().optional(),
+  /** Limits of the target's container. */
+  memory: bytes.optional(),
+  cpus: z.number().positive().optional(),
+  /** Of the root folder; the mode as four octal digits. */
+  uid: z.number().int().nonnegative().optional(),
+  gid: z.number().int().nonnegative().optional(),
+  mode: z.string().optional(),
+})
+export type VolumeSpec = z.infer<typeof VolumeSpec>
 
 /** volumes/<volume>, durable: the intent. Any plugin writes it by compare-and-put. */
 export const Volume = z.looseObject({
   name: z.string(),
   /** Made once at Create; the LUN's folder carries it too, so that a name used again never meets old data. */
   uuid: z.uuid(),
-  spec: z.looseObject({
-    size: bytes,
-    fs: z.enum(fileSystems),
-    /** Whether its initiators must prove themselves. Absent in records of older versions, and then not. */
-    chap: z.boolean().optional(),
-  }),
+  spec: VolumeSpec,
   placement: z.looseObject({ host: z.string() }),
   wanted: z.enum(['present', 'absent']),
   created: time,

@@ -50,9 +50,10 @@ scenario('what one container writes another reads, after the first is gone', asy
     /^172\.\d+\.\d+\.\d+:2326[0-4]$/,
     'bound to the bridge: only this host reaches it',
   )
-  await t.rejects(
-    host.engine.net('iscsi-ls', '-s', `iscsi://${volume.Status.portal}/`),
-    'its LUNs are shown to nobody without the password',
+  t.match(
+    await host.engine.net('iscsi-ls', `iscsi://${volume.Status.portal}/`),
+    /Target:iqn\.2016-09\.com\.openebs:data/,
+    'which tells its target; its LUN only to who has the password',
   )
   const file = await stat(join(host.root, 'data', 'data.img'))
   t.equal(file.size, 64 * 2 ** 20)
@@ -130,6 +131,56 @@ scenario('xfs, sizes with units, and volumes without a name', async (t) => {
   t.match(unnamed, /^[0-9a-f]{64}$/)
   t.equal(await host.shell([`${unnamed}:/d`], 'echo 1 >/d/f; cat /d/f'), '1')
   await docker('volume', 'rm', unnamed)
+})
+
+scenario('a volume of many wishes, and what inspect says of it', async (t) => {
+  const wishes = [
+    'mount=noatime commit=30',
+    'provision=full',
+    'memory=64M',
+    'cpus=0.5',
+    'uid=1000',
+    'mode=0700',
+  ]
+  await create('picky', 'size=16M', ...wishes)
+  const seen = await host.shell(
+    ['picky:/d'],
+    'stat -c "%u %a" /d; grep " /d " /proc/mounts; head -c 3M /dev/urandom >/d/f; sync /d/f',
+  )
+  t.match(seen, /^1000 700\n.* \/d ext4 rw,noatime.*commit=30/)
+  const status = async () => JSON.parse(await docker('volume', 'inspect', 'picky'))[0].Status
+  await host.until('the space that is used is shown', async () => (await status()).used > 3 * 2 ** 20)
+  t.match(await status(), {
+    mount: 'commit=30,noatime',
+    provision: 'full',
+    memory: 64 * 2 ** 20,
+    cpus: 0.5,
+    uid: 1000,
+    mode: '0700',
+    health: 'healthy',
+  })
+  t.notOk('access' in (await status()), 'what was not asked for is not shown')
+  const [{ HostConfig }] = JSON.parse(await docker('inspect', 'vsm-picky'))
+  t.match(HostConfig, { Memory: 64 * 2 ** 20, NanoCpus: 500_000_000 })
+
+  t.comment('its initiator dies under a container')
+  await host.service('holder', 'picky:/d', 'while :; do sleep 1; done')
+  await docker('exec', 'initiator-picky', 'sh', '-c', 'kill -9 $(cat /run/openebs/qemu.pid)')
+  await host.until('the container that is hit is named', async () => {
+    const { health, degraded } = await status()
+    return health === 'degraded' && degraded.join() === 'holder'
+  })
+  // a read may be answered from memory
+  const write = ['exec', 'holder', 'dd', 'if=/dev/zero', 'of=/d/x', 'count=1', 'conv=fsync']
+  t.not((await tryDocker(...write)).code, 0, 'and it is hit')
+  await docker('restart', '-t', '0', 'holder')
+  await host.until('all is well again', async () => (await status()).health === 'healthy')
+  t.equal((await tryDocker(...write)).code, 0)
+  await docker('rm', '-f', 'holder')
+  await docker('volume', 'rm', 'picky')
+
+  const refused = await tryDocker('volume', 'create', '-d', 'openebs', '-o', 'image=absent:1', 'imageless')
+  t.match(refused, { code: 1, stderr: /the Engine has no image absent:1: pull or load it, then repeat/ })
 })
 
 scenario('the registry equals what docker says', async (t) => {
@@ -222,6 +273,8 @@ scenario('bad input gets a sentence, and leaves nothing half made', async (t) =>
     [{ size: '1e99' }, /size=1e99 is no size/],
     [{ size: '15T' }, /size 16492674416640 does not fit: the disk has \d+ bytes free/],
     [{ fs: 'ntfs' }, /fs=ntfs is not known: expected ext4 or xfs/],
+    [{ mount: 'exec' }, /mount=exec is not offered for ext4: expected some of noatime, /],
+    [{ memory: '1M' }, /memory=1M is no limit for a target: expected 64M or more/],
     [{ colour: 'blue' }, /unknown option "colour": known options are size, fs/],
   ]
   for (const [DriverOpts, message] of options)
@@ -282,27 +335,39 @@ scenario('etcd away: a create says so and leaves nothing, a known volume is moun
   await docker('volume', 'rm', 'known', 'lucky')
 })
 
-scenario('an empty body, as the Engine sends after a crash, changes nothing', async (t) => {
-  const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
-  // a socket's path must be short
-  const socket = join(host.engine.folder, 'plugin.sock')
-  await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
-  const call = async (path: string, body = '') => {
-    const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
-    http
-      .request({ socketPath: socket, path, method: 'POST' }, (response) => {
-        let text = ''
-        response.on('data', (chunk) => (text += chunk))
-        response.on('end', () => resolve(JSON.parse(text)))
-      })
-      .once('error', reject)
-      .end(body)
-    return promise
-  }
-  for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
-    t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
-  t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })
-  t.match(await call('/AuthZPlugin.AuthZReq', '{}'), { Allow: false, Msg: /without its method or path/ })
-  t.match(await call('/VolumeDriver.Capabilities'), { Capabilities: { Scope: 'global' } })
-  t.match(await call('/VolumeDriver.Get', '{"Name":"never"}'), { Err: /no volume never/ })
-})
+scenario(
+  'an empty body, as the Engine sends after a crash, changes nothing; nor does a create with other options',
+  async (t) => {
+    const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
+    // a socket's path must be short
+    const socket = join(host.engine.folder, 'plugin.sock')
+    await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
+    const call = async (path: string, body = '') => {
+      const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
+      http
+        .request({ socketPath: socket, path, method: 'POST' }, (response) => {
+          let text = ''
+          response.on('data', (chunk) => (text += chunk))
+          response.on('end', () => resolve(JSON.parse(text)))
+        })
+        .once('error', reject)
+        .end(body)
+      return promise
+    }
+    for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
+      t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
+    t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })
+    t.match(await call('/AuthZPlugin.AuthZReq', '{}'), { Allow: false, Msg: /without its method or path/ })
+    t.match(await call('/VolumeDriver.Capabilities'), { Capabilities: { Scope: 'global' } })
+    t.match(await call('/VolumeDriver.Get', '{"Name":"never"}'), { Err: /no volume never/ })
+
+    t.comment('the Engine skips a Create of a volume that it knows: two hosts, or two calls at once, may not')
+    await create('fixed', 'size=16M', 'access=read-only')
+    const again = (Opts: object) => call('/VolumeDriver.Create', JSON.stringify({ Name: 'fixed', Opts }))
+    t.notOk((await again({ size: '16384K', access: 'read-only', provision: 'thin' })).Err, 'the same')
+    t.match(await again({ size: '16M' }), {
+      Err: /volume fixed exists already, with other options: size=16777216 fs=ext4 chap=on access=read-only/,
+    })
+    await docker('volume', 'rm', 'fixed')
+  },
+)

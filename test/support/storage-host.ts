@@ -13,7 +13,7 @@ import {
 } from '../../plugin/container-bodies.ts'
 import { statusFile } from '../../plugin/mount-table.ts'
 import { until } from '../../process/backoff.ts'
-import type { Target, Volume } from '../../registry/records.ts'
+import type { Target, Volume, VolumeSpec } from '../../registry/records.ts'
 import { chapLine, newPassword } from '../../vsm/chap.ts'
 import { targetIqn } from '../../vsm/iqn.ts'
 import { buildImages, EngineHost, type Ran } from './engine-host.ts'
@@ -54,7 +54,7 @@ export class StorageHost {
   }
 
   /** A volume that is not made yet, with the portal that its target will have. */
-  volume(name: string, spec: Partial<Volume['spec']> = {}): TestVolume {
+  volume(name: string, spec: Partial<VolumeSpec> = {}): TestVolume {
     return new TestVolume(this, name, { size: 64 * MiB, fs: 'ext4', ...spec }, this.#port++)
   }
 
@@ -105,7 +105,7 @@ export class TestVolume {
   readonly volume: Volume
   readonly record: Target
 
-  constructor(host: StorageHost, name: string, spec: Volume['spec'], port: number) {
+  constructor(host: StorageHost, name: string, spec: VolumeSpec, port: number) {
     this.#host = host
     this.volume = {
       name,
