@@ -69,9 +69,9 @@ await runBench(
   async (t, { rounds, seconds, megabytes }) => {
     const host = await StorageHost.start(t)
     const volume = host.volume('bench', { size: 2 * megabytes * MiB })
+    // a loop device that is not detached would outlive the host
+    t.teardown(() => host.engine.tryDocker('stop', volume.initiator))
     await volume.mount()
-    // or its loop device would outlive the host
-    t.teardown(() => volume.detach())
     const fio = await Fio.on(host, volume)
     const random: Load = {
       file: 'random',
