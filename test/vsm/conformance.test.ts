@@ -140,7 +140,7 @@ t.test('the target does what libiscsi expects of one, but for what tgt is known 
     const [, known, reason] = unsupported.find(([tests]) => tests.test(test)) ?? []
     if (outcome === 'passed')
       t.pass(test, {
-        todo: `${test} passes: it can be listed among those that must (${reason ?? 'it is new'})`,
+        todo: `passes now: list it among those that must (${reason ?? 'it is new'})`,
       })
     else t.equal(outcome, known, known ? `${test}: ${reason}` : `${test} is in no list: ${said}`)
   }
