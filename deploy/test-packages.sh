@@ -6,7 +6,7 @@ set -eu
 # shellcheck source=deploy/engine.sh
 . "$top/deploy/engine.sh"
 
-packages='mmdebstrap iproute2 procps etcd-server etcd-client tgt libiscsi-bin qemu-system-common qemu-block-extra
+packages='mmdebstrap iproute2 procps etcd-server etcd-client tgt libiscsi-bin qemu-system-common qemu-utils qemu-block-extra
   docker-registry fio strace e2fsprogs shellcheck libatomic1 faketime'
 have docker || packages="$packages docker.io"
 

@@ -25,6 +25,7 @@ export const runBench = async <O extends Options>(
     await ending // what fails then fails because of it
     say(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
+  await ending // a bench that counts failures does not fail
   process.exit(status)
 }
 
