@@ -111,7 +111,7 @@ export class Initiators {
           const current = await makeTarget()
           if (signal.aborted) return
           await this.#settings.secret(volume, current)
-          await mkdir(join(this.#settings.mounts, volume.name), { recursive: true })
+          await this.#makeMountpoint(volume.name)
           this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
           return
         }
@@ -122,6 +122,15 @@ export class Initiators {
         if (!isFailure(error, 'unavailable')) return
         await pause(500, signal)
       }
+  }
+
+  /** One that is there is not looked at: what a killed initiator left on it, an XFS say, answers nothing but errors. */
+  async #makeMountpoint(volume: string): Promise<void> {
+    const { mounts } = this.#settings
+    await mkdir(mounts, { recursive: true })
+    await mkdir(join(mounts, volume)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
+    })
   }
 
   async #said(volume: string): Promise<string> {

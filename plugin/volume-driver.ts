@@ -81,6 +81,7 @@ const status = (
   host: volume.placement.host,
   size: volume.spec.size,
   fs: volume.spec.fs,
+  chap: volume.spec.chap ?? false,
   ...extraOptions(volume.spec),
   vsm: target?.container,
   portal: target?.portal,

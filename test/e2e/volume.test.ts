@@ -40,6 +40,7 @@ scenario('what one container writes another reads, after the first is gone', asy
       host: 'h1',
       size: 64 * 2 ** 20,
       fs: 'ext4',
+      chap: true,
       vsm: 'vsm-data',
       epoch: 1,
       uses: 0,
