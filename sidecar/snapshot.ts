@@ -204,7 +204,8 @@ export class HostState {
         if (!isFailure(error)) throw error
         if (attempt++ === 0)
           this.#log.debug({ reason: explain(error) }, `cannot list (${type}): will be tried again`)
-        await pause(backoff(attempt, 100, 2000), this.#signal)
+        // not later than it was due anyway: a swarm that just comes to be is asked often
+        await pause(Math.min(backoff(attempt, 100, 2000), wait()), this.#signal)
       }
     }
   }

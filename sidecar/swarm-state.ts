@@ -66,6 +66,7 @@ export class SwarmState {
   /** Returns whether anything has changed. Rejects with a Failure: then nothing has. */
   async look(full: boolean): Promise<boolean> {
     const known = this.#now
+    this.#changed = false
     const all = full || !known?.manager || performance.now() - this.#fullAt >= this.#resyncEvery
     const next = all ? await this.#lookAtAll() : await this.#lookAtTasks(known)
     this.#changed = JSON.stringify(next) !== JSON.stringify(known)

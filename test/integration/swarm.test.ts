@@ -160,6 +160,16 @@ const runs = (t: Test, { docker }: SwarmHost, name: string, count: number) =>
     { ms: 30_000, every: 100 },
   ).then((done) => t.ok(done, `docker runs ${count} of ${name}`))
 
+/** Waits until an Engine has announced a node of its swarm: nothing tells of the swarm before. */
+const announces = ({ docker }: SwarmHost) =>
+  until(
+    async () => {
+      const range = ['--since', '0', '--until', (Date.now() / 1000).toFixed(3)]
+      return (await docker('events', ...range, '--filter', 'type=node')) !== '' || undefined
+    },
+    { ms: 10_000 },
+  )
+
 /** What is said at an endpoint. */
 const hear = (address: string, port: number): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -177,6 +187,7 @@ const hosts = [h1, h2]
 t.test('a manager and a worker', async (t) => {
   await agrees(t, 10_000, 'no swarm', memberIs(h1), memberIs(h2), inventoryOf(h1, undefined))
   await h1.docker('swarm', 'init', '--advertise-addr', h1.address)
+  t.ok(await announces(h1), 'the Engine says so, on a slow machine seconds after the command')
   await agrees(t, atOnce, 'it leads', memberIs(h1, 'manager', true), inventoryOf(h1, h1))
   const token = (await h1.docker('swarm', 'join-token', '-q', 'worker')).trim()
   await h2.docker('swarm', 'join', '--token', token, `${h1.address}:2377`)
