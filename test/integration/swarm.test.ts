@@ -188,7 +188,8 @@ t.test('a manager and a worker', async (t) => {
   await agrees(t, 10_000, 'no swarm', memberIs(h1), memberIs(h2), inventoryOf(h1, undefined))
   await h1.docker('swarm', 'init', '--advertise-addr', h1.address)
   t.ok(await announces(h1), 'the Engine says so, on a slow machine seconds after the command')
-  await agrees(t, atOnce, 'it leads', memberIs(h1, 'manager', true), inventoryOf(h1, h1))
+  // on a slow machine it took up to 2.8 s from the command on; why, is not known in full
+  await agrees(t, 4000, 'it leads', memberIs(h1, 'manager', true), inventoryOf(h1, h1))
   const token = (await h1.docker('swarm', 'join-token', '-q', 'worker')).trim()
   await h2.docker('swarm', 'join', '--token', token, `${h1.address}:2377`)
   await agrees(t, atOnce, 'one more node', inventoryOf(h1, h1))
