@@ -1,3 +1,4 @@
+import './without-ssh.ts'
 import http from 'node:http'
 import https from 'node:https'
 import { inspect } from 'node:util'
