@@ -67,6 +67,7 @@ export class Convergence {
       if (!attachment) return
       await records.attach(attachment)
       await this.#parts.initiators.learn(name)
+      await this.#parts.initiators.showAgain(name)
     })
   }
 

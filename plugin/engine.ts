@@ -269,6 +269,13 @@ export class Engine {
     await this.#start(id, id, 2 * patient)
   }
 
+  /** Sends a signal to the first process of a running container. */
+  async signal(name: string, signal: NodeJS.Signals): Promise<void> {
+    await callDocker(`signal container ${name}`, quick, (abortSignal) =>
+      this.#docker.getContainer(name).kill({ signal, abortSignal }),
+    )
+  }
+
   async #create(spec: ContainerSpec): Promise<string> {
     const container = await callDocker(`create container ${spec.name}`, patient, (abortSignal) =>
       this.#docker.createContainer({ name: spec.name, ...spec.body, abortSignal }),

@@ -7,7 +7,7 @@ import { aborted } from '../process/lifecycle.ts'
 import type { Target, Volume } from '../registry/records.ts'
 import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
-import { servedSince } from './mount-table.ts'
+import { type Served, served } from './mount-table.ts'
 
 export interface InitiatorSettings {
   host: string
@@ -40,12 +40,26 @@ export class Initiators {
   }
 
   /** In ms since 1970; undefined where no initiator serves the mount now. */
-  servedSince(volume: string): Promise<number | undefined> {
-    return servedSince(this.#settings.mounts, volume)
+  async servedSince(volume: string): Promise<number | undefined> {
+    return (await this.#now(volume))?.since
   }
 
+  #now(volume: string): Promise<Served | undefined> {
+    return served(this.#settings.mounts, volume)
+  }
+
+  /** Whether containers can be given the mount. */
   async #isServed(volume: string): Promise<boolean> {
-    return (await this.servedSince(volume)) !== undefined
+    return (await this.#now(volume))?.visible ?? false
+  }
+
+  /**
+   * Has a mount shown again that is served, but not seen here: an Engine that disables the plugin unmounts it in the
+   * plugin's folder, and a container that uses it goes on. Does nothing where it is seen, or where none is served.
+   */
+  async showAgain(volume: string): Promise<void> {
+    const now = await this.#now(volume)
+    if (now?.mountsAgain && !now.visible) await this.#engine.signal(initiatorName(volume), 'SIGUSR1')
   }
 
   /**
@@ -113,6 +127,7 @@ export class Initiators {
           await this.#settings.secret(volume, current)
           await this.#makeMountpoint(volume.name)
           this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
+          await this.showAgain(volume.name)
           return
         }
         onError(new Failure('unavailable', 'the Docker Engine serves no API yet'))
@@ -159,8 +174,10 @@ export class Initiators {
   /**
    * Bytes that the file system of a served mount has in use: statfs(2), by stat(1). A mount whose target is gone may hang,
    * and then this does not end: in a process of its own it holds none of the few threads that Node has for files.
+   * `unavailable` where the mount is not seen here.
    */
   async used(volume: string): Promise<number> {
+    if (!(await this.#isServed(volume))) throw new Failure('unavailable', `volume ${volume} is not mounted`)
     const root = join(this.#settings.mounts, volume)
     const [size = 0, all = 0, free = 0] = (await run('stat', '--file-system', '--format=%S %b %f', root))
       .split(' ')

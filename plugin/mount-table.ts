@@ -35,17 +35,28 @@ export const pluginId = (mounts: MountLine[], propagatedMount: string): string |
   return /\/plugins\/(?<id>[0-9a-f]{64})\/propagated-mount$/.exec(line?.root ?? '')?.groups?.id
 }
 
+/** How a volume stands that this host attaches. */
+export interface Served {
+  /** Since when its initiator serves the mount, in ms since 1970. */
+  readonly since: number
+  /** Whether the mount is in our table. An Engine that disables a plugin takes the mounts out of it. */
+  readonly visible: boolean
+  /** Whether its initiator can be asked to mount it once more (SIGUSR1). */
+  readonly mountsAgain: boolean
+}
+
 /**
- * Since when an initiator serves this mount, in ms since 1970; undefined where none does now. Served means: the mount is in our table, and its initiator holds the lock on its
- * status file, which it makes after the mount and which the kernel unlocks when the process dies, however it dies.
- * The mount alone proves nothing: it stays in the table when its initiator is gone, and then answers every read with
- * EIO. None of it asks the Engine, which serves no API while it restores containers.
+ * Whether an initiator serves this mount; undefined where none does now. It then holds the lock on its status file,
+ * which it makes after the mount and which the kernel unlocks when the process dies, however it dies. The mount alone
+ * proves nothing: it stays in the table when its initiator is gone, and then answers every read with EIO. None of it
+ * asks the Engine, which serves no API while it restores containers.
  */
-export const servedSince = async (folder: string, volume: string): Promise<number | undefined> => {
-  const since = await lockedSince(statusFile(folder, volume))
-  if (since === undefined) return undefined
+export const served = async (folder: string, volume: string): Promise<Served | undefined> => {
+  const status = await lockedStatus(statusFile(folder, volume))
+  if (status === undefined) return undefined
   const point = join(folder, volume)
-  return (await readMounts()).some(({ mountPoint }) => mountPoint === point) ? since : undefined
+  const visible = (await readMounts()).some(({ mountPoint }) => mountPoint === point)
+  return { since: status.since, visible, mountsAgain: status.text.includes('mount-again') }
 }
 
 /** A leading dot keeps it apart from every volume's own folder. */
@@ -54,8 +65,8 @@ export const statusFile = (folder: string, volume: string): string => join(folde
 /** flock(1) ends with this status when the lock is held by another process. */
 const held = 75
 
-/** When a file that is locked was written. It is opened here and not by flock(1), which would make it. */
-const lockedSince = async (path: string): Promise<number | undefined> => {
+/** When a file that is locked was written, and what is in it. It is opened here and not by flock(1), which would make it. */
+const lockedStatus = async (path: string): Promise<{ since: number; text: string } | undefined> => {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
     return undefined
@@ -68,7 +79,7 @@ const lockedSince = async (path: string): Promise<number | undefined> => {
       const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'ignore', file.fd] })
       child.once('error', reject).once('exit', (code) => resolve(code === held))
     })
-    return isLocked ? mtimeMs : undefined
+    return isLocked ? { since: mtimeMs, text: await file.readFile('utf8') } : undefined
   } finally {
     await file.close()
   }

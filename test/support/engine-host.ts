@@ -142,6 +142,12 @@ export class EngineHost {
     return this.#script('net', ...command)
   }
 
+  /** A program of this machine in its network, as a process that goes on; it ends with this one. */
+  netProcess(...command: string[]): ChildProcess {
+    const args = ['--pdeathsig', 'KILL', script, 'net', this.folder, ...command]
+    return spawn('setpriv', args, { stdio: 'ignore' })
+  }
+
   /** Where this machine's programs find a path of the host with what is mounted there. */
   async path(path: string): Promise<string> {
     return `/proc/${(await readFile(join(this.folder, 'holder.pid'), 'utf8')).trim()}/root${path}`

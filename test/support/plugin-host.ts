@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import manifest from '../../package.json' with { type: 'json' }
 import { until } from '../../process/backoff.ts'
-import { chosenSuite, EngineHost, type Ran } from './engine-host.ts'
+import { buildImages, chosenSuite, EngineHost, type Ran } from './engine-host.ts'
 import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
@@ -72,21 +72,41 @@ export class PluginHost {
     return host
   }
 
-  async #enable(): Promise<void> {
-    const { docker, folder } = this.engine
+  /** A host as it is before the plugin is installed: it has no image either. */
+  static async bare(t: Teardown): Promise<PluginHost> {
+    await buildImages('vsm', 'registrator-sidecar', 'registrator-rootfs', 'plugin')
+    const engine = await EngineHost.prepare(t, { suite })
+    await engine.start()
+    return new PluginHost(engine, await startEtcd(t, { listen: machine }), {})
+  }
+
+  /** Of the plugin, as `docker plugin set` and `install` take them. */
+  get settings(): string[] {
     const settings = {
       OPENEBS_STORE: this.etcd.uri,
       OPENEBS_HOST: this.name,
       OPENEBS_ROOT: this.root,
-      'docker.source': folder,
+      'docker.source': this.engine.folder,
       ...this.#settings,
     }
-    await docker(
-      'plugin',
-      'set',
-      'openebs',
-      ...Object.entries(settings).map(([name, value]) => `${name}=${value}`),
-    )
+    return Object.entries(settings).map(([name, value]) => `${name}=${value}`)
+  }
+
+  /** Pushes the plugin of this clone to a registry, after `change` has changed it in its folder. */
+  async publish(reference: string, change?: (folder: string) => Promise<void>): Promise<void> {
+    const { docker } = this.engine
+    const folder = join(this.engine.folder, 'published')
+    await run('cp', ['-a', pluginFolder, folder])
+    await change?.(folder)
+    await docker('plugin', 'create', reference, folder)
+    await docker('plugin', 'push', reference)
+    await docker('plugin', 'rm', reference)
+    await rm(folder, { recursive: true })
+  }
+
+  async #enable(): Promise<void> {
+    const { docker } = this.engine
+    await docker('plugin', 'set', 'openebs', ...this.settings)
     await docker('plugin', 'enable', 'openebs')
   }
 
