@@ -136,6 +136,13 @@ export const columns: { [C in Collection]: readonly Column<RecordOf<C>>[] } = {
     ['STATUS', (entry) => String(entry.status)],
     ['VERDICT', (entry) => entry.verdict],
   ],
+  requests: [
+    ['HOST', (request) => request.host],
+    ['KIND', (request) => request.kind],
+    ['STATE', (request) => request.state],
+    ['PROGRESS', (request) => dash(request.failure?.text ?? request.progress)],
+    ['ASKED', (request) => instant(request.asked)],
+  ],
 }
 
 type OfKind<K extends InventoryKind> = Extract<Inventory, { kind: K }>
@@ -221,4 +228,5 @@ export const summary: { [C in Collection]: (record: RecordOf<C>) => string } = {
   events: (entry) =>
     entry.kind === 'gap' ? `gap: ${entry.reason}` : `${entry.type} ${entry.action} ${entry.name}`,
   audit: (entry) => `${entry.action} ${entry.subject.container}: ${entry.verdict}`,
+  requests: (request) => `${request.kind} ${request.state}`,
 }

@@ -89,6 +89,7 @@ const nouns: Record<Collection, string> = {
   attachments: 'attachments',
   events: 'events',
   audit: 'audit trail',
+  requests: 'requests',
 }
 
 const rows = <C extends Collection>(

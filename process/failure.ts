@@ -1,5 +1,6 @@
 /** What the caller does next decides the kind: retry, give up, pick another name, wait, ask an operator. */
-export type FailureKind = 'not-found' | 'conflict' | 'unavailable' | 'invalid' | 'in-use' | 'denied'
+export const failureKinds = ['not-found', 'conflict', 'unavailable', 'invalid', 'in-use', 'denied'] as const
+export type FailureKind = (typeof failureKinds)[number]
 
 /**
  * The one error class of this project. `doing` says what was being done or what is wrong, in a sentence for a

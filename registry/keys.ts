@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { Failure } from '../process/failure.ts'
 import * as records from './records.ts'
+import { Request } from './requests.ts'
 
 /**
  * Every kind of record and its key below the prefix (a setting, /openebs/v1). Parts are percent-encoded where they
@@ -12,6 +13,8 @@ const plain = (text: string): string => decodeURIComponent(text.replace(/%(?!25|
 export const keys = {
   /** Of no record: what a writer rewrites to stop late writes of its own (stores/etcd/fence.ts). */
   fence: (writer: string) => `fences/${part(writer)}`,
+  /** Of no collection: which registry this is (origin.ts). */
+  origin: () => 'origin',
   host: (host: string) => `hosts/${part(host)}`,
   alive: (host: string) => `alive/${part(host)}`,
   inventory: (host: string, kind: records.InventoryKind, id: string) =>
@@ -23,6 +26,9 @@ export const keys = {
   target: (host: string, volume: string) => `targets/${part(host)}/${part(volume)}`,
   secret: (volume: string) => `secrets/${part(volume)}`,
   attachment: (volume: string) => `attachments/${part(volume)}`,
+  /** Below it are the requests to a host. */
+  requests: (host: string) => `requests/${part(host)}/`,
+  request: (host: string, id: string) => `requests/${part(host)}/${part(id)}`,
   /** `nano`: nanoseconds since 1970 in decimal, fixed-width so that keys sort by time; `digest` tells events of one instant apart. */
   event: (host: string, nano: string, digest: string) =>
     `events/${part(host)}/${nano.padStart(19, '0')}-${digest}`,
@@ -51,6 +57,7 @@ export const schemas = {
   attachments: records.Attachment,
   events: records.JournalEntry,
   audit: records.Audit,
+  requests: Request,
 } as const
 export type Collection = keyof typeof schemas
 export type RecordOf<C extends Collection> = z.infer<(typeof schemas)[C]>
