@@ -6,8 +6,8 @@ import { age, count } from './format.ts'
 export interface Finding {
   readonly check: string
   readonly subject: string
-  /** `note`: nothing is wrong, but worth knowing. */
-  readonly state: 'ok' | 'note' | 'wrong'
+  /** `note`: nothing is wrong, but worth knowing. `mended`: it was wrong until just now. */
+  readonly state: 'ok' | 'note' | 'wrong' | 'mended'
   readonly text: string
   readonly todo?: string
 }
@@ -21,6 +21,7 @@ const skew = 5
 /** What the records themselves say about the state of things. Pure. */
 export const diagnose = (facts: Facts): Finding[] => [
   ...hosts(facts),
+  ...guards(facts),
   ...clocks(facts),
   ...records(facts),
   ...services(facts),
@@ -85,6 +86,27 @@ const strangers = (all: Facts['records']): Finding[] => {
     text: `not registered, but named by ${[...by].map(([noun, number]) => count(number, noun)).join(', ')}`,
     todo: `start the sidecar on ${host}; look at its /readyz if it runs`,
   }))
+}
+
+/** Plugins that are to be asked about each call, and are disabled: nothing is asked, and a daemon does not start with them. */
+const guards = ({ records: all }: Facts): Finding[] => {
+  const withoutTag = (name: string) => name.replace(/:latest$/, '')
+  const disabled = new Set(
+    all.inventory.flatMap((one) =>
+      one.kind === 'plugin' && !one.enabled ? [`${one.host} ${withoutTag(one.name)}`] : [],
+    ),
+  )
+  return all.hosts.flatMap(({ host, authorization = [] }) =>
+    authorization
+      .filter((name) => disabled.has(`${host} ${withoutTag(name)}`))
+      .map((name) => ({
+        check: 'guard',
+        subject: `${name} on ${host}`,
+        state: 'wrong',
+        text: 'the Engine was started with it as authorization plugin, and it is disabled: a reload now ends dockerd, a start of it fails',
+        todo: `docker plugin enable ${name}, then systemctl reload docker; or take it out of daemon.json first`,
+      })),
+  )
 }
 
 /** Times that lie ahead of our clock; one that is behind cannot be told from an old record. */

@@ -239,6 +239,7 @@ export const EngineInfo = z
     MemTotal: z.number(),
     SystemTime: text,
     Swarm: z.object({ NodeAddr: text }).nullish(),
+    Plugins: z.object({ Authorization: list(z.string()) }).nullish(),
   })
   .transform((raw) => ({
     name: raw.Name,
@@ -252,6 +253,8 @@ export const EngineInfo = z
     memory: raw.MemTotal,
     /** The daemon's clock, RFC 3339 with nanoseconds. */
     time: raw.SystemTime,
+    /** Authorization plugins that the daemon was started with; newer Engines may follow a reload. */
+    authorization: raw.Plugins?.Authorization ?? [],
     /** The address that Swarm advertises, or "". */
     swarmAddress: raw.Swarm?.NodeAddr ?? '',
   }))

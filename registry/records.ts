@@ -25,6 +25,8 @@ export const Host = z.looseObject({
   }),
   versions: z.looseObject({ sidecar: z.string() }),
   capacity: z.looseObject({ cpus: z.number(), memory: bytes }),
+  /** Authorization plugins that the Engine was started with, as daemon.json has them. Absent where there are none. */
+  authorization: z.array(z.string()).optional(),
   /** Names one run of the sidecar: a second one for the same host sees that it is not its own. */
   instance: z.string(),
   /** What only one process at a time can hold, of one boot: proves that an earlier run there is dead (sidecar/seat.ts). */

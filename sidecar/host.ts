@@ -36,6 +36,7 @@ export const hostRecord = (
   capacity: { cpus: engine.cpus, memory: engine.memory },
   instance: run.instance,
   since: run.since,
+  ...(engine.authorization.length > 0 && { authorization: [...engine.authorization] }),
   ...(run.seat !== undefined && { seat: run.seat }),
   ...(swarm && { swarm: membershipOf(swarm) }),
 })

@@ -53,6 +53,18 @@ export const containerPut = (host: string, name: string, more: Partial<Container
   return put(keys.inventory(host, 'container', record.id), encode('inventory', record))
 }
 
+export const pluginPut = (host: string, name: string, enabled: boolean): Change => {
+  const record: Inventory = {
+    kind: 'plugin',
+    host,
+    id: idOf(name),
+    name,
+    enabled,
+    reference: `docker.io/${name}`,
+  }
+  return put(keys.inventory(host, 'plugin', record.id), encode('inventory', record))
+}
+
 /** One instance, of the container of that name on that host. */
 export const serviceRecord = (service: string, host = 'h1', more: Partial<Service> = {}): Service => {
   const container = more.container ?? `${service}-1`

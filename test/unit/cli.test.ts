@@ -426,6 +426,11 @@ t.test('a diagnosis finds what is wrong, and only that', async (t) => {
       [put.vsmPut('data', 'h1', { health: 'unhealthy', reason: 'tgtd hangs' })],
       [/^VSM data on h1: unhealthy: tgtd hangs -> docker logs vsm-data/],
     ],
+    [
+      [put.hostPut('h1', { authorization: ['openebs'] }), put.pluginPut('h1', 'openebs:latest', false)],
+      [/^guard openebs on h1: .* it is disabled: .* -> docker plugin enable openebs, then systemctl reload/],
+    ],
+    [[put.hostPut('h1', { authorization: ['openebs'] }), put.pluginPut('h1', 'openebs:latest', true)], []],
     [[put.hostPut('h1', { left: true })], []],
     [[put.vsmPut('data', 'h1', { health: 'unknown', reason: 'CHAP' })], []],
     [[put.containerPut('h1', 'web-1', { state: 'paused' }), put.removal('attachments/data')], []],
