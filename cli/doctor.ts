@@ -2,14 +2,18 @@ import { request } from 'node:http'
 import { pause } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
 import { type Address, parseAddress } from '../process/listener.ts'
+import { readCollection } from '../registry/collections.ts'
 import type { Store } from '../registry/store.ts'
 import { diagnose, type Finding } from './diagnosis.ts'
 import { readFacts } from './facts.ts'
 import { count } from './format.ts'
+import { type AskHost, askHosts, type Orders } from './host-doctor.ts'
 import { json, type Output, type Style } from './output.ts'
 
-export interface DoctorOptions {
+export interface DoctorOptions extends Orders {
   readonly json?: boolean
+  /** Only this host's plugin is asked; else that of every host where one lives. */
+  readonly host?: string
   /** Where this host's sidecar listens; without it the default is tried, and need not answer. */
   readonly listen?: string | undefined
 }
@@ -23,20 +27,40 @@ export interface MemberStore {
 /** ms between two looks at what may only just be changing. */
 const settling = 1500
 
-/** `doctor`: a line a check, with what to do where it is wrong. Returns whether nothing is. */
+/**
+ * `doctor`: a line a check, with what to do where it is wrong, and where it was told to what was done. Returns whether nothing
+ * is wrong, or left so.
+ */
 export const doctor = async (
   store: Store,
   members: readonly MemberStore[],
   options: DoctorOptions,
   output: Output,
+  ask?: AskHost,
 ): Promise<boolean> => {
   const around = [...(await ofStore(store, members)), ...(await ofSidecar(options.listen))]
   const reachable = around.every(({ check, state }) => check !== 'store' || state !== 'wrong')
-  const findings = [...around, ...(reachable ? await ofRecords(store) : [])]
+  const findings = [...around, ...(reachable ? await ofHostsAndRecords(store, options, ask) : [])]
   const healthy = findings.every(({ state }) => state !== 'wrong')
   output.print(options.json ? json({ healthy, findings }) : report(findings, output.style).join('\n'))
   return healthy
 }
+
+/** Both take some seconds; what plugins mend, records tell of afterwards. */
+const ofHostsAndRecords = async (
+  store: Store,
+  options: DoctorOptions,
+  ask: AskHost | undefined,
+): Promise<Finding[]> => {
+  const hosts = ask ? askHosts(await hostsToAsk(store, options), options, ask) : Promise.resolve([])
+  if (options.fix || options.adopt) await hosts
+  return (await Promise.all([hosts, ofRecords(store)])).flat()
+}
+
+const hostsToAsk = async (store: Store, { host }: DoctorOptions): Promise<string[]> =>
+  host === undefined
+    ? (await readCollection(store, 'alive')).records.map(({ record }) => record.host)
+    : [host]
 
 /** Collections are read one after another, and containers come and go: only what is wrong twice is wrong. */
 const ofRecords = async (store: Store): Promise<Finding[]> => {
@@ -146,7 +170,12 @@ const missingOf = (body: string): readonly string[] | string => {
 
 const report = (findings: readonly Finding[], style: Style): string[] => {
   const name = ({ check, subject }: Finding) => (subject === '-' ? check : `${check} ${subject}`)
-  const marks = { ok: style.good('ok   '), note: style.odd('note '), wrong: style.bad('wrong') }
+  const marks = {
+    ok: style.good('ok   '),
+    note: style.odd('note '),
+    wrong: style.bad('wrong'),
+    mended: style.good('mended'),
+  }
   const lines = findings.flatMap((finding) => [
     `${marks[finding.state]}  ${name(finding)}: ${finding.text}`,
     ...(finding.todo ? [`       -> ${finding.todo}`] : []),

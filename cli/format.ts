@@ -27,6 +27,13 @@ export const short = (id: string): string => id.replace(/^sha256:/, '').slice(0,
 
 const seconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 }
 
+/** "60s", "10m" (s, m, h, d) -> ms. `option` names it in the error. Errors: `invalid`. */
+export const duration = (text: string, option: string): number => {
+  const match = /^(?<number>\d{1,9})(?<unit>[smhd])$/.exec(text)?.groups
+  if (match) return Number(match.number) * (seconds[match.unit ?? ''] ?? 0) * 1000
+  throw new Failure('invalid', `${option}: expected a time such as 0s, 60s or 10m, not "${text}"`)
+}
+
 /** "10m" (s, m, h, d), or a time as ISO 8601 -> ms since 1970. Errors: `invalid`. */
 export const since = (text: string, now = Date.now()): number => {
   const match = /^(?<number>\d+)(?<unit>[smhd])$/.exec(text)?.groups

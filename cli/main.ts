@@ -1,14 +1,18 @@
 import { Command } from 'commander'
 import { explain, Failure, type FailureKind, isFailure } from '../process/failure.ts'
 import { version } from '../process/version.ts'
+import { DoctorAnswer } from '../registry/finding.ts'
 import type { Store } from '../registry/store.ts'
 import { type EtcdSettings, openEtcd, parseStoreUri } from '../registry/stores/etcd.ts'
 import { etcdSettings } from '../registry/stores/settings.ts'
 import { type DoctorOptions, doctor, type MemberStore } from './doctor.ts'
 import { type EventsOptions, events } from './events.ts'
+import { duration } from './format.ts'
 import { get } from './get.ts'
+import type { AskHost } from './host-doctor.ts'
 import { type LsOptions, ls } from './ls.ts'
 import { endWithReader, output } from './output.ts'
+import { ask } from './requests.ts'
 import { addSettings, readStoreSettings } from './settings.ts'
 import { showVsm } from './vsm.ts'
 import { type WatchOptions, watch } from './watch.ts'
@@ -135,16 +139,33 @@ vsm
 
 program
   .command('doctor')
-  .description('Check store, hosts, sidecar and records; say what is wrong and what to do (status 1)')
+  .description(
+    "Check store, sidecar and records, and have each host's plugin look after its volumes; say what is wrong and what to do (status 1)",
+  )
+  .option(
+    '--fix',
+    'do what the plugins say they would: leftovers of volumes go, what is missing is made anew',
+  )
+  .option('--adopt', 'after etcd was wiped or replaced: write what the hosts have into it, and use it')
+  .option('--host <host>', "only this host's plugin; default: each that lives")
+  .option('--grace <time>', 'what is younger is left alone, as it may be being made', '60s')
   .option('--listen <address>', "this host's sidecar (OPENEBS_LISTEN, default 127.0.0.1:9190)")
   .option('--json', 'as JSON')
-  .addHelpText('after', examples('doctor', 'doctor --json'))
-  .action((options: DoctorOptions) =>
+  .addHelpText('after', examples('doctor', 'doctor --json', 'doctor --fix', 'doctor --adopt --host h1'))
+  .action((options: DoctorOptions & { grace: string }) =>
     withStore(async (store) => {
+      const grace = duration(options.grace, '--grace')
       await using stack = new AsyncDisposableStack()
       const members = await openMembers(settings(), stack)
       const listen = options.listen ?? (process.env.OPENEBS_LISTEN || undefined)
-      if (!(await doctor(store, members, { ...options, listen }, output))) process.exitCode = 1
+      const askHost: AskHost = async (host, mode) => {
+        const progress = (doing: string) => {
+          if (mode !== 'look') output.say(`${host}: ${doing}`)
+        }
+        const question = { kind: 'doctor', arguments: { mode, grace } }
+        return DoctorAnswer.parse(await ask(store, host, question, { progress })).findings
+      }
+      if (!(await doctor(store, members, { ...options, listen }, output, askHost))) process.exitCode = 1
     }),
   )
 

@@ -67,13 +67,20 @@ export class Authz {
   readonly #journal: (entry: Witnessed) => void
   /** Containers whose creation passed here: id -> what it was created as. */
   readonly #created = new Map<string, StorageContainer>()
+  #asked = 0
 
   constructor(find: FindContainer, journal: (entry: Witnessed) => void) {
     this.#find = find
     this.#journal = journal
   }
 
+  /** How often the Engine has asked: that it asks at all nothing else tells for sure. */
+  get asked(): number {
+    return this.#asked
+  }
+
   request(call: AuthzRequest): AuthzAnswer {
+    this.#asked++
     if (call.RequestMethod && call.RequestUri) return { Allow: true, Msg: '' }
     return { Allow: false, Msg: 'openebs: denied, as the request came without its method or path: repeat it' }
   }

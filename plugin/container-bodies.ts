@@ -32,7 +32,7 @@ const stopTimeout = { initiator: 120, target: 150 } as const
 const second = 1_000_000_000
 
 const restartAlways = { Name: 'always' } as const
-const smallLog = { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } }
+export const smallLog = { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } }
 
 /** `root` is the host's folder that holds a folder per volume, `security` /info's SecurityOptions. */
 export const targetContainer = (

@@ -39,21 +39,24 @@ export class Convergence {
   /** Brings one volume of this host to what its records want, and the store to what this host has. */
   async converge(name: string): Promise<void> {
     await this.#lock.hold(name, async () => {
-      const { local, records, host } = this.#parts
+      const { local, records, registry, host } = this.#parts
       const stored = await records.read(name)
       const known = local.get(name)
       if (!known) {
-        if (stored?.placement.host === host) await this.#steps.adopt(stored)
+        // of another registry it may be a name of long ago, whose data are gone
+        if (stored?.placement.host === host && !registry.isOther) await this.#steps.adopt(stored)
         return
       }
       const absent =
         known.volume.wanted === 'absent' || (stored?.uuid === known.volume.uuid && stored.wanted === 'absent')
       if (absent) return this.#continueRemoval(known)
       if (!stored) {
-        return this.#warnOnce(
+        this.#warnOnce(
           name,
-          'the store has lost the record of this volume: it is served on, but not registered',
+          'the store has lost the record of this volume: it is served on, but not registered (registrator doctor)',
         )
+        if (known.target) await this.#steps.ensureTarget(name)
+        return
       }
       if (stored.uuid !== known.volume.uuid)
         throw new Failure(
@@ -73,7 +76,9 @@ export class Convergence {
 
   /** Takes over what the store says of volumes of other hosts; what of it cannot be read stays as it was. */
   async follow(volumes: readonly Volume[], unreadable: readonly string[]): Promise<void> {
-    const { local, host } = this.#parts
+    const { local, registry, host } = this.#parts
+    // what another registry lacks is not gone: the Engine would forget options and labels of those volumes
+    if (registry.isOther) return
     for (const volume of volumes) {
       if (volume.placement.host === host) continue
       const known = local.get(volume.name)

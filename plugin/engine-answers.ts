@@ -4,6 +4,7 @@ import { z } from 'zod'
 export const Info = z.object({
   Name: z.string().min(1),
   DockerRootDir: z.string().min(1),
+  Plugins: z.object({ Authorization: z.array(z.string()).nullish() }).optional(),
   SecurityOptions: z
     .array(z.string())
     .nullish()
@@ -30,6 +31,34 @@ export const Inspected = z.object({
   }),
 })
 export type Inspected = z.infer<typeof Inspected>
+
+/** Of a list of containers. */
+export const Listed = z.object({
+  Id: z.string(),
+  Names: z.array(z.string()),
+  Labels: z
+    .record(z.string(), z.string())
+    .nullish()
+    .transform((of) => of ?? {}),
+  State: z.string(),
+  /** Seconds since 1970. */
+  Created: z.number(),
+})
+export type Listed = z.infer<typeof Listed>
+
+/**
+ * What a container printed on its standard output, as the Engine's log has it: each part behind a header of eight bytes, with
+ * the stream (1: output, 2: errors) in the first and the length in the last four.
+ */
+export const printed = (log: Buffer): string => {
+  const parts: Buffer[] = []
+  for (let at = 0; at + 8 <= log.length; ) {
+    const length = log.readUInt32BE(at + 4)
+    if (log[at] === 1) parts.push(log.subarray(at + 8, at + 8 + length))
+    at += 8 + length
+  }
+  return Buffer.concat(parts).toString('utf8')
+}
 
 export const Stopped = z.object({
   Name: z.string(),

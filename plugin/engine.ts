@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
-import { Bridge, firstAddress, Info, Inspected, Stopped } from './engine-answers.ts'
+import { Bridge, firstAddress, Info, Inspected, Listed, printed, Stopped } from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
 import type { Holder } from './volume-health.ts'
 
@@ -150,6 +150,21 @@ export class Engine {
 
   /** Runs a one-shot container to its end and removes it. */
   async runOnce(spec: ContainerSpec, doing: string): Promise<void> {
+    await this.#runOnce(spec, doing, async () => {})
+  }
+
+  /** The same, and returns what it printed: its log must be one that can be read. */
+  async output(spec: ContainerSpec, doing: string): Promise<string> {
+    return this.#runOnce(spec, doing, async (id) =>
+      printed(
+        await callDocker(doing, quick, (abortSignal) =>
+          this.#docker.getContainer(id).logs({ stdout: true, stderr: true, follow: false, abortSignal }),
+        ),
+      ),
+    )
+  }
+
+  async #runOnce<T>(spec: ContainerSpec, doing: string, then: (id: string) => Promise<T>): Promise<T> {
     await this.remove(spec)
     const id = await this.#create(spec)
     const container = this.#docker.getContainer(id)
@@ -163,6 +178,7 @@ export class Engine {
           'invalid',
           (await this.lastError(id)) ?? `${doing}: ended with status ${StatusCode}`,
         )
+      return await then(id)
     } finally {
       await this.remove(spec)
     }
@@ -205,6 +221,22 @@ export class Engine {
       await finished(progress.resume())
     })
     return 'loaded'
+  }
+
+  /** Containers, running or not, one of whose names begins with one of these. */
+  async named(beginnings: readonly string[]): Promise<Listed[]> {
+    const listed: unknown = await callDocker('list containers by name', patient, (abortSignal) =>
+      this.#docker.listContainers({ all: true, filters: { name: [...beginnings] }, abortSignal }),
+    )
+    return z.array(Listed).parse(listed)
+  }
+
+  /** What a plugin is called, as "openebs:latest". */
+  async pluginName(id: string): Promise<string> {
+    const found: unknown = await callDocker(`inspect plugin ${id}`, quick, () =>
+      this.#docker.getPlugin(id, undefined).inspect(),
+    )
+    return z.object({ Name: z.string() }).parse(found).Name
   }
 
   /** Running (or paused, restarting) containers that use a volume, and since when each runs. */

@@ -75,6 +75,11 @@ export class LocalCopy {
     return [...this.#volumes.values()]
   }
 
+  /** Names of those whose file is damaged. */
+  damaged(): string[] {
+    return [...this.#unreadable]
+  }
+
   async put(entry: LocalVolume): Promise<void> {
     const { name } = entry.volume
     await writeFileAtomic(

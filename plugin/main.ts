@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { connectDocker } from '../docker/client.ts'
@@ -11,21 +11,22 @@ import { listen } from '../process/listener.ts'
 import { createLog, type Log } from '../process/log.ts'
 import { readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
-import { Buckets } from '../registry/buckets.ts'
-import { encode, keys } from '../registry/keys.ts'
-import { Publisher } from '../registry/publisher.ts'
-import { Session } from '../registry/session.ts'
-import type { Store } from '../registry/store.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
 import { createApp } from './app.ts'
 import { Authz, type Witnessed } from './authz.ts'
 import { Convergence } from './convergence.ts'
+import { Doctor } from './doctor/doctor.ts'
+import { gather } from './doctor/gather.ts'
+import { doctorHandler } from './doctor/request.ts'
 import { Engine } from './engine.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
+import { isRegistered, KnownRegistry } from './known-registry.ts'
 import { LocalCopy } from './local-copy.ts'
 import { Observer } from './observer.ts'
 import { Reconciler } from './reconciler.ts'
+import { registerHost } from './registration.ts'
+import { Requests } from './requests.ts'
 import { reviveConsumers } from './revival.ts'
 import { Secrets } from './secrets.ts'
 import { Serving } from './serving.ts'
@@ -43,12 +44,8 @@ import { VsmImage } from './vsm-image.ts'
 const pluginSocket = '/run/docker/plugins/openebs.sock'
 const propagatedMount = '/data'
 const vsmTar = '/usr/share/openebs/vsm.tar.gz'
-/** Seconds. Long enough for an election in etcd. */
-const leaseTtl = 30
 /** ms that the first Gets of a new local copy wait for the store. */
 const firstLookMs = 5_000
-/** Seconds that an entry of the audit trail is kept. */
-const auditKept = 7 * 86_400
 
 await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const own = readSettings(settings, process.env)
@@ -72,13 +69,20 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const facts = await learnHost(engine, place, stop)
   const store = await openEtcd({ uri: own.OPENEBS_STORE, writer: `plugin/${facts.host}` })
   stack.defer(() => store.close())
+  const records = new VolumeRecords(store, facts.host)
+  const registry = new KnownRegistry(join(propagatedMount, 'registry'), store, () =>
+    isRegistered(local, records, facts.host),
+  )
+  await registry.load()
 
-  const { volumes, reconciler, observer } = wireVolumes({
+  const { volumes, reconciler, observer, doctor } = wireVolumes({
     own,
     engine,
     local,
+    authz,
     containers,
-    store,
+    records,
+    registry,
     facts,
     log,
     stop,
@@ -90,9 +94,17 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
 
   const ending = new AbortController()
   const until = AbortSignal.any([stop, ending.signal])
+  const requests = new Requests({
+    store,
+    host: facts.host,
+    run: randomUUID(),
+    handlers: { doctor: doctorHandler(doctor) },
+    log,
+  })
   const running = Promise.all([
     reconciler.run(until),
     observer.run(until),
+    requests.run(until),
     keepFacts(engine, place, facts, log, until),
   ])
   stack.defer(async () => {
@@ -109,16 +121,17 @@ function wireVolumes(parts: {
   own: Settings
   engine: Engine
   local: LocalCopy
+  authz: Authz
   containers: StorageContainers
-  store: Store
+  records: VolumeRecords
+  registry: KnownRegistry
   facts: HostFacts
   log: Log
   stop: AbortSignal
 }) {
-  const { own, engine, local, containers, store, facts, log, stop } = parts
+  const { own, engine, local, authz, containers, records, registry, facts, log, stop } = parts
   const { host, portalAddress, security } = facts
   const image = own.OPENEBS_VSM_IMAGE
-  const records = new VolumeRecords(store, host)
   const secrets = new Secrets(join(propagatedMount, 'secrets'), {
     stored: (volume, epoch) => records.readPassword(volume, epoch),
     served: (target) => targets.password(target),
@@ -153,6 +166,7 @@ function wireVolumes(parts: {
     host,
     local,
     records,
+    registry,
     targets,
     initiators,
     secrets,
@@ -175,7 +189,7 @@ function wireVolumes(parts: {
     restoring: () => !serving.yet,
     onMount: (name, id) => convergence.seen(name, id),
   })
-  const reconciler = new Reconciler({ convergence, records, engine, host, log })
+  const reconciler = new Reconciler({ convergence, records, registry, engine, host, log })
   const observer = new Observer(
     {
       attached: () => local.all().flatMap(({ volume, attachment }) => (attachment ? [volume.name] : [])),
@@ -185,45 +199,26 @@ function wireVolumes(parts: {
     },
     log,
   )
-  return { volumes, reconciler, observer }
-}
-
-/** Says in the registry that this host's plugin lives, and returns where the audit trail goes. */
-async function registerHost(
-  stack: AsyncDisposableStack,
-  { store, facts, log }: { store: Store; facts: HostFacts; log: Log },
-) {
-  const { host } = facts
-  const session = new Session(store, { ttl: leaseTtl, log })
-  const ending = new AbortController()
-  session.start(ending.signal)
-  const key = keys.alive(host)
-  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-  const publisher = new Publisher({ store, session, prefixes: [key], owns: (other) => other === key, log })
-  publisher.start(ending.signal)
-  publisher.publish(
-    new Map([[key, encode('alive', { host, version, since: new Date().toISOString(), boot })]]),
-  )
-  const journal = new Buckets(store, { keep: auditKept, log })
-  journal.start(ending.signal)
-  stack.defer(async () => {
-    await journal.stop()
-    await publisher.stop()
-    // left to its TTL: a plugin that restarts is no dead host
-    await session.release()
-    ending.abort()
+  const hostMounts = join(facts.data, 'mounts')
+  const doctorPlace = { root: own.OPENEBS_ROOT, hostMounts, image, security }
+  const doctor = new Doctor({
+    parts: volumeParts,
+    steps,
+    place: doctorPlace,
+    lock,
+    gather: (what) =>
+      gather(
+        {
+          ...volumeParts,
+          propagatedMount,
+          place: doctorPlace,
+          authz,
+          images: () => vsmImage.ensure(),
+        },
+        what && { folders: what.folders },
+      ),
   })
-  let seq = 0
-  let reported = 0
-  return (entry: Witnessed) => {
-    journal.append(
-      keys.audit(host, Date.parse(entry.time), seq++ % 1_000_000),
-      encode('audit', { ...entry, host }),
-    )
-    if (journal.dropped <= reported * 2) return
-    reported = journal.dropped
-    log.warn({ dropped: reported }, 'entries of the audit trail are lost, as the store does not take them')
-  }
+  return { volumes, reconciler, observer, doctor }
 }
 
 /** What the Engine says of the host may have changed since it was kept: it counts from the next start on. */

@@ -4,6 +4,7 @@ import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import type { Convergence } from './convergence.ts'
 import type { Engine } from './engine.ts'
+import type { KnownRegistry } from './known-registry.ts'
 import type { VolumeRecords } from './volume-records.ts'
 
 const resyncEvery = 60_000
@@ -15,6 +16,7 @@ const resyncEvery = 60_000
 export class Reconciler {
   readonly #convergence: Convergence
   readonly #records: VolumeRecords
+  readonly #registry: KnownRegistry
   readonly #engine: Engine
   readonly #host: string
   readonly #log: Log
@@ -22,16 +24,19 @@ export class Reconciler {
   readonly #first = Promise.withResolvers<void>()
   #complaint = ''
   #unread = ''
+  #wasOther = false
 
   constructor(parts: {
     convergence: Convergence
     records: VolumeRecords
+    registry: KnownRegistry
     engine: Engine
     host: string
     log: Log
   }) {
     this.#convergence = parts.convergence
     this.#records = parts.records
+    this.#registry = parts.registry
     this.#engine = parts.engine
     this.#host = parts.host
     this.#log = parts.log
@@ -73,6 +78,7 @@ export class Reconciler {
   /** What is left to do again stands in `problems`; without a revision the store could not be read. */
   async #pass(): Promise<{ revision?: string; problems: string[] }> {
     try {
+      await this.#lookAtRegistry()
       const { volumes, unreadable, revision } = await this.#records.readAll()
       await this.#convergence.follow(volumes, unreadable)
       // not while the Engine restores containers: a volume's Mount would wait for the lock that this holds
@@ -90,6 +96,16 @@ export class Reconciler {
     } catch (error) {
       return { problems: [explain(error)] }
     }
+  }
+
+  async #lookAtRegistry(): Promise<void> {
+    const isOther = !(await this.#registry.look())
+    if (isOther && !this.#wasOther)
+      this.#log.error(
+        {},
+        'the store is not the registry that this host knows: volumes are served on, none is made until registrator doctor --adopt',
+      )
+    this.#wasOther = isOther
   }
 
   async #converge(name: string): Promise<string | undefined> {

@@ -95,6 +95,46 @@ export class VolumeRecords {
     if (changes.length > 0) await this.#store.apply(changes)
   }
 
+  /**
+   * Writes the records of a volume of this host into a store that lacks them, all in one transaction. Rejects with `conflict`
+   * where another volume has the name by now; nothing happens where it is registered.
+   */
+  async register(
+    { volume, target, attachment }: { volume: Volume; target: Target; attachment?: Attachment | undefined },
+    password: string | undefined,
+  ): Promise<void> {
+    const stored = await this.read(volume.name)
+    if (stored?.uuid === volume.uuid) return
+    if (stored)
+      throw new Failure(
+        'conflict',
+        `volume ${volume.name}: host ${stored.placement.host} has claimed this name meanwhile, for another volume`,
+      )
+    const { name, uuid } = volume
+    const records: [string, string][] = [
+      [keys.volume(name), encode('volumes', volume)],
+      [keys.target(this.#host, name), encode('targets', target)],
+      ...(attachment ? [[keys.attachment(name), encode('attachments', attachment)] as [string, string]] : []),
+      ...(password === undefined
+        ? []
+        : [
+            [keys.secret(name), encodeSecret({ volume: name, uuid, epoch: target.epoch, password })] as [
+              string,
+              string,
+            ],
+          ]),
+    ]
+    const { entries } = await this.#store.readKeys(records.map(([key]) => key))
+    const revisions = new Map(entries.map(({ key, revision }) => [key, revision]))
+    await this.#store.apply(
+      records.map(([key, value]) => {
+        // what stands there without its volume's record is a leftover of the same name
+        const revision = key === keys.volume(name) ? undefined : revisions.get(key)
+        return { kind: 'put', key, value, guard: revision ? { revision } : 'absent' } as const
+      }),
+    )
+  }
+
   /** What this host has applied for the volume, as far as the store knows. */
   async readTarget(volume: Volume): Promise<Target | undefined> {
     const entry = await this.#find(keys.target(this.#host, volume.name))

@@ -4,6 +4,7 @@ import type { Log } from '../process/log.ts'
 import type { Attachment, Target, Volume, VolumeSpec } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
+import type { KnownRegistry } from './known-registry.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
 import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
@@ -15,13 +16,14 @@ export interface VolumeParts {
   host: string
   local: LocalCopy
   records: VolumeRecords
+  registry: KnownRegistry
   targets: Targets
   initiators: Initiators
   secrets: Secrets
   engine: Engine
   log: Log
   /** Resolves when the Engine has the images that this volume's containers are made of; asked anew each time. */
-  images: (spec: VolumeSpec) => Promise<void>
+  images: (spec: Pick<VolumeSpec, 'image'>) => Promise<void>
   /** Something stands in the local copy that the store does not have yet. */
   changed: () => void
   /** Told of each step that is done, as `create:claim`. */
@@ -60,7 +62,10 @@ export class VolumeSteps {
 
   /** Claims the name in the cluster. A claim of this host that a crash cut off from its local record is taken up. */
   async claim(volume: Volume): Promise<{ volume: Volume; fresh: boolean }> {
-    const { records, host } = this.#parts
+    const { records, registry, host } = this.#parts
+    await registry.permitClaim().catch((error: unknown) => {
+      throw isFailure(error, 'unavailable') ? notClaimed(volume, error) : error
+    })
     try {
       await records.claim(volume)
       return { volume, fresh: true }
@@ -76,11 +81,7 @@ export class VolumeSteps {
   async #abandon(volume: Volume, cause: unknown): Promise<never> {
     await this.#parts.local.put({ volume: { ...volume, wanted: 'absent' }, references: {} })
     this.#parts.changed()
-    throw new Failure(
-      'unavailable',
-      `volume ${volume.name} is not made, as its name could not be claimed: repeat when this is over`,
-      cause,
-    )
+    throw notClaimed(volume, cause)
   }
 
   /** Only what this very call has claimed is undone when it fails: an older claim may have data, and is tried again. */
@@ -185,7 +186,7 @@ export class VolumeSteps {
   async claimAttachment(name: string): Promise<Attachment | undefined> {
     const { target, attachment } = this.ready(name)
     if (attachment?.epoch === target.epoch) return undefined
-    const { host } = this.#parts
+    const { host, registry } = this.#parts
     const claim = {
       volume: name,
       host,
@@ -193,7 +194,8 @@ export class VolumeSteps {
       state: 'claimed' as const,
       since: new Date().toISOString(),
     }
-    await this.#parts.records.attach(claim)
+    // another registry knows nothing of this volume, so nobody else can have it by that one; `--adopt` tells it of the claim
+    if (!registry.isOther) await this.#parts.records.attach(claim)
     return claim
   }
 
@@ -228,3 +230,10 @@ export class VolumeSteps {
       )
   }
 }
+
+const notClaimed = ({ name }: Volume, cause: unknown): Failure =>
+  new Failure(
+    'unavailable',
+    `volume ${name} is not made, as its name could not be claimed: repeat when this is over`,
+    cause,
+  )
