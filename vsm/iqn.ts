@@ -7,12 +7,15 @@ export const authority = 'iqn.2016-09.com.openebs'
 /** Longest iSCSI name that RFC 3720 allows, in bytes. */
 export const longestIqn = 223
 
-/** Name of the target that serves a volume: "iqn.2016-09.com.openebs:demo". Volume names hold no ":". */
-export const targetIqn = (volume: string): string => `${authority}:${volume}`
+/**
+ * Name of the target that serves a volume: "iqn.2016-09.com.openebs:demo". Volume names hold no ":", and iSCSI names no "_"
+ * (tgt refuses it, and docker-compose puts one into the name of each of its volumes): "app_data" is "…:app::data".
+ */
+export const targetIqn = (volume: string): string => `${authority}:${volume.replaceAll('_', '::')}`
 
 /** The volume behind a target's name, or undefined where the target is none of ours. */
 export const volumeOfIqn = (iqn: string): string | undefined => {
-  const volume = iqn.startsWith(`${authority}:`) ? iqn.slice(authority.length + 1) : ''
+  const volume = iqn.startsWith(`${authority}:`) ? iqn.slice(authority.length + 1).replaceAll('::', '_') : ''
   return volume && !volume.includes(':') ? volume : undefined
 }
 

@@ -100,7 +100,7 @@ t.test('a service of a swarm: its volume is made by its task, and kept from task
   t.equal(await docker('logs', first), 'none\nwritten\n')
   t.match(JSON.parse(await docker('volume', 'inspect', 'kept'))[0], {
     Options: { size: '64M' },
-    Status: { phase: 'ready', attachedHost: 'h1', uses: 1 },
+    Status: { phase: 'ready', attached: 'h1', uses: 1 },
   })
 
   await docker('kill', first)

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -11,6 +12,17 @@ import {
   sinceText,
 } from '../../docker/events.ts'
 import { type Hint, hintsOf } from '../../docker/hints.ts'
+
+t.test('no SSH client is loaded: an engine is reached by a socket or TCP', async (t) => {
+  const { connectDocker } = await import('../../docker/client.ts')
+  connectDocker({ kind: 'unix', socket: '/nowhere' })
+  const loaded = Object.keys(createRequire(import.meta.url).cache)
+  t.ok(loaded.some((file) => file.includes('/node_modules/docker-modem/')))
+  t.strictSame(
+    loaded.filter((file) => /node_modules\/(ssh2\/lib\/(?!index\.js)|asn1\/)/.test(file)),
+    [],
+  )
+})
 
 t.test('lines come out whole, wherever the chunks end', async () => {
   const line = fc.string({ unit: 'grapheme' }).map((text) => JSON.stringify({ text }))

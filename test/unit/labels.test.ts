@@ -1,6 +1,17 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { labelFilter } from '../../sidecar/labels.ts'
+import { initiatorIqn, targetIqn, volumeOfIqn } from '../../vsm/iqn.ts'
+
+t.test('a target has a name that tgt takes, and tells its volume', async (t) => {
+  for (const volume of ['demo', 'app_data', 'a__b', 'initiator_h1', 'A.b-c_']) {
+    const iqn = targetIqn(volume)
+    t.match(iqn, /^iqn\.2016-09\.com\.openebs:[A-Za-z0-9.:-]+$/)
+    t.equal(volumeOfIqn(iqn), volume)
+  }
+  t.equal(targetIqn('app_data'), 'iqn.2016-09.com.openebs:app::data')
+  t.equal(volumeOfIqn(initiatorIqn('h1')), undefined)
+})
 
 t.test('labels pass by name and by prefix', async (t) => {
   const labels = {
