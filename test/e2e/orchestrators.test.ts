@@ -34,7 +34,8 @@ t.test('docker-compose: up, an update, down and up again find the data; down -v 
             init: true,
           },
         },
-        volumes: { data: { driver: 'openebs', driver_opts: { size: '64M', fs: 'ext4' } } },
+        // docker-compose compares it with what the Engine calls it, which has the tag
+        volumes: { data: { driver: 'openebs:latest', driver_opts: { size: '64M', fs: 'ext4' } } },
       }),
     )
   const said = async () => {
