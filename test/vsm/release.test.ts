@@ -57,9 +57,9 @@ t.test(
     t.equal(await loopOf(volume), loop, 'the mount of a killed one stays')
     t.match(await run(releaseMountContainer('alive', place)), { code: 0, log: /unmounting what was left/ })
     t.equal(await loopOf(volume), '')
-    // an initiator of another test may have been quicker
-    t.equal((await run(releaseLoopContainer(loop, place))).code, 0)
-    t.not(await backing(loop), '/')
+    // an initiator of another test may have been quicker, and another have the number by now: it is left alone (65)
+    t.match((await run(releaseLoopContainer(loop, place))).code, /^(0|65)$/)
+    t.not(await backing(loop), '/', 'no dead file is behind it any more')
     for (const again of [releaseMountContainer('alive', place), releaseLoopContainer(loop, place)])
       t.match(
         (await run(again)).code,
