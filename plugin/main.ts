@@ -7,7 +7,6 @@ import { pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
 import { KeyedLock } from '../process/keyed-lock.ts'
 import { aborted, runProcess } from '../process/lifecycle.ts'
-import { listen } from '../process/listener.ts'
 import { createLog, type Log } from '../process/log.ts'
 import { readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
@@ -31,6 +30,7 @@ import { reviveConsumers } from './revival.ts'
 import { Secrets } from './secrets.ts'
 import { Serving } from './serving.ts'
 import { type Settings, settings } from './settings.ts'
+import { answerBy, listening } from './socket.ts'
 import { standStill } from './stand-still.ts'
 import { StorageContainers } from './storage-containers.ts'
 import { Targets } from './targets.ts'
@@ -40,8 +40,6 @@ import { type VolumeParts, VolumeSteps } from './volume-steps.ts'
 import { Volumes } from './volumes.ts'
 import { VsmImage } from './vsm-image.ts'
 
-/** Where Docker expects the socket that config.json names. */
-const pluginSocket = '/run/docker/plugins/openebs.sock'
 const propagatedMount = '/data'
 const vsmTar = '/usr/share/openebs/vsm.tar.gz'
 /** ms that the first Gets of a new local copy wait for the store. */
@@ -60,9 +58,9 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     (entry) => void audit.promise.then((write) => write(entry)),
   )
 
-  // The socket comes first: an Engine that cannot reach it for some seconds disables the plugin.
-  const app = createApp({ driver: () => driver.promise, authz, log })
-  stack.use(await listen(app, { socket: pluginSocket }))
+  // Answers come first: an Engine that gets none for some seconds disables the plugin.
+  stack.use(await listening)
+  answerBy(createApp({ driver: () => driver.promise, authz, log }))
 
   await local.load()
   const place = { folder: propagatedMount, propagatedMount, name: own.OPENEBS_HOST }

@@ -10,7 +10,7 @@ import { type EtcdCluster, startEtcd, type Teardown } from './etcd.ts'
 
 const run = promisify(execFile)
 /** Of the plugin's command line. */
-export const pluginProgram = '/app/plugin/main.ts'
+export const pluginProgram = '/app/plugin/start.ts'
 
 const template = join(import.meta.dirname, 'template.sh')
 /** As template.sh leaves it. */

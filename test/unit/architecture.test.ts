@@ -56,3 +56,13 @@ t.test("the manifest's settings are the plugin's", async (t) => {
   const names = manifest.env.map(({ name }) => name).filter((name) => !others.has(name))
   t.strictSame(names.sort(), Object.keys(pluginSettings).sort())
 })
+
+t.test('what Node makes of the sources at the build is what a plugin starts with', async (t) => {
+  const [node, ...args] = manifest.entrypoint
+  const flags = args.filter((arg) => arg.startsWith('--')).join(' ')
+  const cache = manifest.env.find(({ name }) => name === 'NODE_COMPILE_CACHE')?.value
+  const dockerfile = readFileSync(join(root, 'plugin/Dockerfile'), 'utf8')
+  t.match(node, /node$/)
+  t.match(dockerfile, `node ${flags} plugin/start.ts`, 'by the same flags: V8 takes nothing made by others')
+  t.match(dockerfile, `NODE_COMPILE_CACHE=${cache} `, 'and in the same place')
+})
