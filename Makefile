@@ -2,7 +2,7 @@
 # Settings are given as `make up ETCD_PORT=12379`; those of `make up` are remembered in .run/ for the other targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down purge status env push images plugin preflight check test test-faults test-all bench
+.PHONY: help demo up down purge status env push images plugin preflight check test test-faults test-vm test-all bench
 
 help: ## this list
 	@echo 'OpenEBS on Docker hosts: volumes that are served over iSCSI, and a registry of what runs.'
@@ -37,6 +37,8 @@ test: ## set up what tests need, and run all but the faults
 	@sh deploy/test.sh
 test-faults: ## break engines, etcds and sidecars, and see what the registry says (FAULT_SEEDS=n, SEEDS=1,2,3)
 	@sh deploy/test-faults.sh
+test-vm: ## in a virtual machine: cut its power, and see what is left (POWER_CUTS=n)
+	@sh deploy/test-vm.sh
 test-all: ## both with ten seeds a fault, and what needs an Engine on each supported one
 	@sh deploy/test-all.sh
 bench: ## measure

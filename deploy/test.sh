@@ -1,7 +1,7 @@
 #!/bin/sh
 # test.sh [FILE...]   sets up what the tests need, runs them (or the named ones) and counts: N passed, N failed[, N skipped]
 #
-# test/faults takes long, and is run by test-faults.sh alone.
+# test/faults takes long, and is run by test-faults.sh alone; test/vm, by test-vm.sh.
 # The tests make their own engines, etcds and targets, away from this machine's: no daemon of the user is asked for anything.
 set -eu
 # shellcheck source=deploy/lib.sh
@@ -21,7 +21,7 @@ fi
 
 mkdir -p "$run/log"
 report=$run/log/test.tap
-[ $# -gt 0 ] || set -- 'test/!(faults)/**/*.test.ts'
+[ $# -gt 0 ] || set -- 'test/!(faults|vm)/**/*.test.ts'
 began=$(clock)
 
 # A line for each file as it ends; all that it said is in the report.
