@@ -68,8 +68,7 @@ export class Stage {
     }
     await Load.prepare(engine)
     const sidecar = await SidecarProcess.start(t, settings)
-    const ready = async () => ((await sidecar.missing()).length === 0 ? true : undefined)
-    if (!(await until(ready, { ms: 30_000 }))) throw new Error(`the sidecar is not ready:\n${sidecar.log}`)
+    await sidecar.ready()
     return new Stage(t, { engine, etcd, proxies, settings, sidecar }, options.changedByTest)
   }
 

@@ -326,7 +326,8 @@ t.test('a successor takes over without a moment of absence', async (t) => {
   await etcd.ctl('del', `${prefix}begin`)
 
   const second = await SidecarProcess.start(t, keeping)
-  await agrees(t, { etcd, engine, sidecar: second }, 4000, 'what ended meanwhile is gone')
+  await second.ready()
+  await agrees(t, { etcd, engine, sidecar: second }, 1000, 'what ended meanwhile is gone')
   t.notMatch(second.log, /held by another run/, 'it does not wait')
   await misses(t, second, undefined)
   const leases = new Set(await Promise.all(wanted(engine).map((key) => leaseOf(etcd, key))))

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { until } from '../../process/backoff.ts'
 import { freePorts, type Teardown } from './etcd.ts'
 import { isStopped, stopProcess } from './signals.ts'
 
@@ -42,6 +43,12 @@ export class SidecarProcess {
     } catch (error) {
       return [`cannot be asked: ${String(error)}`]
     }
+  }
+
+  /** Waits until it misses nothing: what a test counts from here on is not how long the program takes to start. */
+  async ready(ms = 30_000): Promise<void> {
+    const ready = async () => ((await this.missing()).length === 0 ? true : undefined)
+    if (!(await until(ready, { ms }))) throw new Error(`the sidecar is not ready:\n${this.log}`)
   }
 
   async get(path: string): Promise<string> {
