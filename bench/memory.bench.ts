@@ -30,7 +30,7 @@ await runBench(
   {
     few: [1000, 'containers; 0 leaves them out'],
     many: [10_000, 'containers; 0 leaves them out'],
-    runs: [2, 'runs of each'],
+    runs: [5, 'runs of each'],
     settle: [90, 'seconds until it counts as settled; a resync falls into them'],
     'must-few': [130, 'MB that it may hold'],
     'must-many': [180, 'MB that it may hold'],

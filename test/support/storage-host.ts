@@ -11,6 +11,7 @@ import {
   targetContainer,
   targetName,
 } from '../../plugin/container-bodies.ts'
+import { Engine } from '../../plugin/engine.ts'
 import { statusFile } from '../../plugin/mount-table.ts'
 import { until } from '../../process/backoff.ts'
 import type { Target, Volume, VolumeSpec } from '../../registry/records.ts'
@@ -34,13 +35,16 @@ export class StorageHost {
   readonly docker: Docker
   readonly root: string
   readonly mounts: string
+  /** Where portals are: the bridge's address, as the plugin has it. No proxy of the Engine stands in between there. */
+  readonly #address: string
   #port = 20_000
 
-  private constructor(engine: EngineHost, mounts: string) {
-    this.engine = engine
-    this.docker = connectDocker({ kind: 'unix', socket: `${engine.folder}/docker.sock` })
-    this.root = join(engine.folder, 'openebs')
-    this.mounts = mounts
+  private constructor(of: { engine: EngineHost; docker: Docker; address: string; mounts: string }) {
+    this.engine = of.engine
+    this.docker = of.docker
+    this.#address = of.address
+    this.root = join(of.engine.folder, 'openebs')
+    this.mounts = of.mounts
   }
 
   static async start(t: Teardown): Promise<StorageHost> {
@@ -48,14 +52,22 @@ export class StorageHost {
     const engine = await EngineHost.prepare(t)
     await engine.start()
     await engine.load('vsm')
-    const host = new StorageHost(engine, await engine.sharedFolder('mounts'))
+    const docker = connectDocker({ kind: 'unix', socket: `${engine.folder}/docker.sock` })
+    const address = await new Engine(docker).bridgeAddress()
+    if (!address) throw new Error('the Engine has no bridge')
+    const host = new StorageHost({ engine, docker, address, mounts: await engine.sharedFolder('mounts') })
     await mkdir(host.root)
     return host
   }
 
   /** A volume that is not made yet, with the portal that its target will have. */
   volume(name: string, spec: Partial<VolumeSpec> = {}): TestVolume {
-    return new TestVolume(this, name, { size: 64 * MiB, fs: 'ext4', ...spec }, this.#port++)
+    return new TestVolume(
+      this,
+      name,
+      { size: 64 * MiB, fs: 'ext4', ...spec },
+      `${this.#address}:${this.#port++}`,
+    )
   }
 
   /** Where the plugin would keep the passwords of volumes. */
@@ -105,7 +117,7 @@ export class TestVolume {
   readonly volume: Volume
   readonly record: Target
 
-  constructor(host: StorageHost, name: string, spec: VolumeSpec, port: number) {
+  constructor(host: StorageHost, name: string, spec: VolumeSpec, portal: string) {
     this.#host = host
     this.volume = {
       name,
@@ -120,7 +132,7 @@ export class TestVolume {
       host: 'h1',
       uuid: this.volume.uuid,
       iqn: targetIqn(name),
-      portal: `127.0.0.1:${port}`,
+      portal,
       epoch: 1,
       phase: 'ready',
       container: targetName(name),
