@@ -10,9 +10,9 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 # A file takes up to three minutes a seed.
 seeds=${FAULT_SEEDS:-3}
 [ -z "${SEEDS:-}" ] || seeds=$(echo "$SEEDS" | tr , '\n' | wc -l)
-# Crash points alone need plugin and images made ready.
+# Crash points and deaths of a host alone need plugin and images made ready.
 case $* in
-  *crash-points*) ;;
+  *crash-points* | *host-death*) ;;
   *) export TEST_TEMPLATE=no ;;
 esac
-exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300))" "$@"
+exec sh "$top/deploy/test.sh" "--timeout=$((seeds * 180 + 300 + ${HOST_DEATHS:-20} * 20))" "$@"
