@@ -3,17 +3,17 @@ import { inTurn, runBench, say, within } from './support/bench.ts'
 import { EngineProcess } from './support/engine-process.ts'
 import { memoryOf } from './support/process-cost.ts'
 import { median, round } from './support/statistics.ts'
-import { type Subject, startRegistry, subjects, whenSynced } from './support/subject.ts'
+import { compiled, type Subject, startRegistry, subjects, whenSynced } from './support/subject.ts'
 
 const about = `memory: how much does a process hold (VmRSS) that was started by cli/registrator.sh run, long enough after its first
-sync that a resync has followed? The peak (VmHWM) is shown beside it. Median of the runs.`
+sync that a resync has followed? Its code is compiled before, as in the image. The peak (VmHWM) is shown beside it. Median of the runs.`
 
 const hold = (subject: Subject, containers: number, { settle }: { settle: number }) =>
   within(async (t) => {
     const engine = await EngineProcess.start(t)
     const { etcd, view } = await startRegistry(t)
     await engine.fill(containers)
-    const running = await subject.start(t, engine.endpoint(), etcd)
+    const running = await subject.start(t, engine.endpoint(), etcd, await compiled(t))
     if (!(await whenSynced(subject, view, etcd, { containers, ms: 120_000 })))
       throw new Error(`${subject.name}: no first sync: ${running.log}`)
     const synced = memoryOf(running.pid)

@@ -1,8 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { get, type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import { until } from '../../process/backoff.ts'
 import { type EtcdCluster, freePorts, startEtcd, type Teardown } from '../../test/support/etcd.ts'
 import { now } from './clock.ts'
@@ -74,6 +77,15 @@ export class Running {
 }
 
 const program = join(import.meta.dirname, '../../cli/registrator.sh')
+
+/** Settings with which ours finds what Node has made of its sources, as in our image: sidecar/Dockerfile does the same. */
+export const compiled = async (t: Teardown): Promise<Record<string, string>> => {
+  const folder = await mkdtemp(join(tmpdir(), 'compiled-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const settings = { NODE_COMPILE_CACHE: folder }
+  await promisify(execFile)(program, ['run', '--help'], { env: { PATH: process.env.PATH, ...settings } })
+  return settings
+}
 /** A folder, for those who look for where the time goes: it gets a profile of each run of ours. */
 const profiles = process.env.BENCH_PROFILES
 const profiling = profiles ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}
