@@ -1,5 +1,5 @@
 import type { Collection, RecordOf } from '../registry/keys.ts'
-import type { Inventory, InventoryKind } from '../registry/records.ts'
+import { type Inventory, type InventoryKind, sizeOf } from '../registry/records.ts'
 import { size } from '../registry/size.ts'
 import { age, instant, short, time } from './format.ts'
 
@@ -99,7 +99,7 @@ export const columns: { [C in Collection]: readonly Column<RecordOf<C>>[] } = {
   ],
   volumes: [
     ['VOLUME', (volume) => volume.name],
-    ['SIZE', (volume) => size(volume.spec.size)],
+    ['SIZE', (volume) => size(sizeOf(volume))],
     ['FS', (volume) => volume.spec.fs],
     ['HOST', (volume) => volume.placement.host],
     ['WANTED', (volume) => volume.wanted],
@@ -222,7 +222,7 @@ export const summary: { [C in Collection]: (record: RecordOf<C>) => string } = {
     `${endpoints(service)}${condition(service) === 'none' ? '' : ` ${condition(service)}`}`,
   vsms: verdict,
   volumes: (volume) =>
-    `${size(volume.spec.size)} ${volume.spec.fs} on ${volume.placement.host}, ${volume.wanted}`,
+    `${size(sizeOf(volume))} ${volume.spec.fs} on ${volume.placement.host}, ${volume.wanted}`,
   targets: (target) => `${target.portal} ${target.phase}`,
   attachments: (attachment) => `${attachment.host} ${attachment.state}`,
   events: (entry) =>

@@ -9,6 +9,7 @@ import { type DoctorOptions, doctor, type MemberStore } from './doctor.ts'
 import { type EventsOptions, events } from './events.ts'
 import { duration } from './format.ts'
 import { get } from './get.ts'
+import { grow } from './grow.ts'
 import type { AskHost } from './host-doctor.ts'
 import { type LsOptions, ls } from './ls.ts'
 import { endWithReader, output } from './output.ts'
@@ -136,6 +137,26 @@ vsm
   .option('--json', 'as JSON')
   .addHelpText('after', examples('vsm show data'))
   .action((name: string, options: LsOptions) => withStore((store) => showVsm(store, name, options, output)))
+
+const volumes = program.command('volumes').description('Show and change volumes')
+volumes
+  .command('ls')
+  .description('Show a table of volumes')
+  .option('--host <host>', 'only of this host')
+  .option('--json', 'as JSON')
+  .action((options: LsOptions) => withStore((store) => ls(store, 'volumes', options, output)))
+volumes
+  .command('grow')
+  .description(
+    'Make a volume larger, in use or not; it says whether its file system grows now or at the next attach',
+  )
+  .argument('<name>')
+  .argument('<size>', 'its new size, as in 10G; never less than it has')
+  .option('--json', 'as JSON')
+  .addHelpText('after', examples('volumes grow data 20G'))
+  .action((name: string, size: string, options: { json?: boolean }) =>
+    withStore((store) => grow(store, name, size, options, output)),
+  )
 
 program
   .command('doctor')

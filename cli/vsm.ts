@@ -1,6 +1,7 @@
 import { Failure } from '../process/failure.ts'
 import { readCollection, shown } from '../registry/collections.ts'
 import { keys, part, type RecordOf } from '../registry/keys.ts'
+import { sizeOf } from '../registry/records.ts'
 import { size } from '../registry/size.ts'
 import type { Store } from '../registry/store.ts'
 import { verdict } from './columns.ts'
@@ -94,7 +95,7 @@ const sessionLines = ({ sessions }: Vsm): string[] => {
 
 const volumeLine = (name: string, volume: Whole['volume'], target: Whole['target']): string =>
   volume
-    ? `${name}, ${size(volume.spec.size)} ${volume.spec.fs}, ${volume.wanted === 'absent' ? 'removing' : (target?.phase ?? 'pending')}`
+    ? `${name}, ${size(sizeOf(volume))} ${volume.spec.fs}, ${volume.wanted === 'absent' ? 'removing' : (target?.phase ?? 'pending')}`
     : `${name}, which is not in the registry`
 
 const attachmentLine = (attachment: Whole['attachment']): string =>

@@ -1,5 +1,5 @@
 import type { ContainerCreateOptions } from 'dockerode'
-import type { Target, Volume, VolumeSpec } from '../registry/records.ts'
+import { sizeOf, type Target, type Volume, type VolumeSpec } from '../registry/records.ts'
 import { initiatorIqn } from '../vsm/iqn.ts'
 import { initiatorLabels, labels, targetLabels } from '../vsm/labels.ts'
 import { extraOptions, showOptions } from './volume-options.ts'
@@ -52,7 +52,7 @@ export const targetContainer = (
         ...targetLabels({
           volume: volume.name,
           portals: [target.portal],
-          size: volume.spec.size,
+          size: sizeOf(volume),
           epoch: target.epoch,
         }),
         [uuidLabel]: volume.uuid,
@@ -61,7 +61,7 @@ export const targetContainer = (
       Env: environment({
         VOLUME: volume.name,
         UUID: volume.uuid,
-        SIZE: String(volume.spec.size),
+        SIZE: String(sizeOf(volume)),
         FS: volume.spec.fs,
         IQN: target.iqn,
         EPOCH: String(target.epoch),

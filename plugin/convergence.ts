@@ -1,9 +1,10 @@
 import { Failure } from '../process/failure.ts'
 import type { KeyedLock } from '../process/keyed-lock.ts'
 import { keys } from '../registry/keys.ts'
-import type { Volume } from '../registry/records.ts'
+import { sizeOf, type Volume } from '../registry/records.ts'
 import type { LocalVolume } from './local-copy.ts'
 import { forgetReference, isReferenced } from './references.ts'
+import { growing } from './volume-calls.ts'
 import type { VolumeParts, VolumeSteps } from './volume-steps.ts'
 
 /**
@@ -65,6 +66,7 @@ export class Convergence {
         )
       if (!known.target) return this.#steps.provision(known.volume, { fresh: false })
       await this.#dropStaleReferences(known)
+      await this.#continueGrowth(known, stored)
       await this.#steps.tell(name)
       const { attachment } = this.#steps.ready(name)
       if (!attachment) return
@@ -114,6 +116,19 @@ export class Convergence {
     if (isReferenced(known)) await this.#steps.forgetStaleReferences(known)
     await this.#parts.local.put({ ...known, references: {}, volume: { ...known.volume, wanted: 'absent' } })
     await this.#steps.finishRemoval(known.volume)
+  }
+
+  /** The record says how large the volume is to be, but for one that a store of before lacks: what has grown stays so. */
+  async #continueGrowth({ volume, growth }: LocalVolume, stored: Volume): Promise<void> {
+    const { name } = volume
+    const [here, wanted] = [sizeOf(volume), sizeOf(stored)]
+    if (wanted > here) await this.#steps.enlarge(name, wanted)
+    else if (wanted < here && growth?.of === 'lun') await this.#steps.shrinkBack(name)
+    else if (wanted < here) await this.#parts.records.resize(volume, here)
+    const known = this.#steps.ready(name)
+    if (known.growth?.of === 'lun')
+      await this.#steps.run('grow', growing, { volume: known.volume, size: sizeOf(known.volume) })
+    else await this.#steps.detachOutgrown(name, { uses: 0 })
   }
 
   /** When the Engine was killed no Unmount comes: what an earlier run counted goes once no container runs on it. */

@@ -166,6 +166,17 @@ export class Initiators {
     })
   }
 
+  /**
+   * Has a LUN that has grown taken over by what is mounted. Resolves with undefined when the file system has grown, and with
+   * the reason where that has to wait for the next attach.
+   */
+  async resize(volume: string, size: number): Promise<string | undefined> {
+    const doing = `grow the mounted volume ${volume}`
+    const said = await this.#engine.exec(initiatorName(volume), ['openebs-resize', String(size)], doing)
+    if (/^grown$/m.test(said)) return undefined
+    return /^at the next attach: (.*)$/m.exec(said)?.[1] ?? said.trim()
+  }
+
   /** Writes what is in memory of this volume's file system to the target: syncfs(2) by sync(1), as Node has none. */
   async flush(volume: string): Promise<void> {
     await run('sync', '--file-system', this.mountpoint(volume))

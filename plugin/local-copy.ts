@@ -11,6 +11,10 @@ export const LocalVolume = z.looseObject({
   volume: Volume,
   target: Target.optional(),
   attachment: Attachment.optional(),
+  /** What of a growth is still to be done: the LUN and all that follows, or its file system at the next attach; and the bytes it had. */
+  growth: z
+    .looseObject({ of: z.enum(['lun', 'file-system']), from: z.number().int().nonnegative() })
+    .optional(),
   /** Uses by id of the Engine's Mount calls. A counter, as `docker cp` mounts again under its container's id. */
   references: z.record(z.string(), z.number().int().positive()).default({}),
 })

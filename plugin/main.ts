@@ -18,6 +18,7 @@ import { Doctor } from './doctor/doctor.ts'
 import { gather } from './doctor/gather.ts'
 import { doctorHandler } from './doctor/request.ts'
 import { Engine } from './engine.ts'
+import { growHandler } from './growth.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
 import { isRegistered, KnownRegistry } from './known-registry.ts'
@@ -73,7 +74,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   )
   await registry.load()
 
-  const { volumes, reconciler, observer, doctor } = wireVolumes({
+  const { volumes, reconciler, observer, doctor, steps, lock } = wireVolumes({
     own,
     engine,
     local,
@@ -96,7 +97,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     store,
     host: facts.host,
     run: randomUUID(),
-    handlers: { doctor: doctorHandler(doctor) },
+    handlers: { doctor: doctorHandler(doctor), grow: growHandler(steps, lock) },
     log,
   })
   const running = Promise.all([
@@ -216,7 +217,7 @@ function wireVolumes(parts: {
         what && { folders: what.folders },
       ),
   })
-  return { volumes, reconciler, observer, doctor }
+  return { volumes, reconciler, observer, doctor, steps, lock }
 }
 
 /** What the Engine says of the host may have changed since it was kept: it counts from the next start on. */

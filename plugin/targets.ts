@@ -54,6 +54,20 @@ export class Targets {
     await this.#engine.exec(target.containerId, ['openebs-provision'], doing, login)
   }
 
+  /** Rejects with `invalid` where the disk has no space for a LUN of so many bytes, or it is larger already. */
+  async checkGrowth(volume: Volume, target: Target, size: number): Promise<void> {
+    await this.#grow(volume, target, '--check', String(size))
+  }
+
+  /** Has the LUN be served with so many bytes. Rejects with `invalid` where that cannot be, and then it is as it was. */
+  async growLun(volume: Volume, target: Target, size: number): Promise<void> {
+    await this.#grow(volume, target, String(size))
+  }
+
+  async #grow({ name }: Volume, { containerId }: Target, ...args: string[]): Promise<void> {
+    await this.#engine.exec(containerId, ['openebs-grow', ...args], `grow the LUN of volume ${name}`)
+  }
+
   /** Has the container of a ready target exist and run; returns the record as it is now. */
   async ensure(volume: Volume, target: Target): Promise<Target> {
     const containerId = await this.#engine.ensure(this.#container(volume, target))

@@ -69,6 +69,7 @@ export const serving: Table<Mounting> = {
     claim && steps.update(volume.name, (entry) => ({ ...entry, attachment: claim })),
   containers: async (steps, work) => {
     const { volume, end } = work
+    await steps.detachOutgrown(volume.name, { uses: 1 })
     work.obstacle = await steps.parts.initiators.make(volume, end, () => steps.ensureTarget(volume.name))
   },
   served: ({ parts }, work) => parts.initiators.awaitServed(work.volume, work),
@@ -89,6 +90,32 @@ export const releasing: Table<Use> = {
     parts.initiators.flush(name).catch((error: unknown) => {
       parts.log.warn({ volume: name, reason: explain(error) }, 'could not flush after the last unmount')
     })
+  },
+}
+
+export interface Growing {
+  volume: Volume
+  /** Bytes that it is to have. */
+  size: number
+  /** Why the file system has to wait for the next attach. */
+  waits?: string | undefined
+}
+
+/** What `registrator volumes grow` asks for: refused before anything is changed, or not at all. */
+export const enlarging: Table<Growing> = {
+  room: async (steps, { volume, size }) =>
+    steps.parts.targets.checkGrowth(volume, await steps.ensureTarget(volume.name), size),
+  record: async (steps, { volume, size }) => {
+    await steps.parts.records.resize(volume, size)
+    await steps.enlarge(volume.name, size)
+  },
+}
+
+/** The rest of it; convergence goes on from here. */
+export const growing: Table<Growing> = {
+  lun: (steps, work) => steps.growLun(work),
+  'file-system': async (steps, work) => {
+    work.waits = await steps.growFileSystem(work)
   },
 }
 
@@ -129,6 +156,7 @@ export const calls = {
   create: of(claiming, provisioning),
   mount: of(counting, serving),
   unmount: of(releasing),
+  grow: of(enlarging, growing),
   remove: of(marking, removing),
 } as const
 export type Call = keyof typeof calls

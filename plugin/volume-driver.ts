@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { isFailure } from '../process/failure.ts'
+import { sizeOf } from '../registry/records.ts'
 import type { LocalVolume } from './local-copy.ts'
 import type { Observer, Seen } from './observer.ts'
 import type { Answers, requests, VolumeEntry } from './protocol.ts'
@@ -79,7 +80,7 @@ const status = (
 ): Record<string, unknown> => ({
   phase: volume.wanted === 'absent' ? 'removing' : (target?.phase ?? 'creating'),
   host: volume.placement.host,
-  size: volume.spec.size,
+  size: sizeOf(volume),
   fs: volume.spec.fs,
   chap: volume.spec.chap ?? false,
   ...extraOptions(volume.spec),

@@ -62,13 +62,27 @@ const id = (name: string) =>
     (text) => `${name}=${text} is no id: expected a number from 0 to ${mostId}`,
   ).optional()
 
+const wholeBlocks = (text: string): number | undefined => {
+  const bytes = parseSize(text)
+  return bytes === undefined ? undefined : Math.ceil(bytes / blockSize) * blockSize
+}
+
 const sizeOption = option(
-  (text) => {
-    const bytes = parseSize(text)
-    return bytes === undefined ? undefined : Math.ceil(bytes / blockSize) * blockSize
-  },
+  wholeBlocks,
   (text) => `size=${text} is no size: expected a number with a unit K, M, G or T, as in size=10G`,
 )
+
+/** Bytes that a volume is to grow to. Throws `invalid` for what is no size, or none that a volume may have. */
+export const parseNewSize = (text: string): number => {
+  const bytes = wholeBlocks(text)
+  if (bytes === undefined)
+    throw new Failure(
+      'invalid',
+      `"${text}" is no size: expected a number with a unit K, M, G or T, as in 10G`,
+    )
+  if (bytes > most) throw new Failure('invalid', `${text} is out of range: a volume has 16T at most`)
+  return bytes
+}
 
 const memory = option(
   (text) => {

@@ -1,6 +1,6 @@
 import { Failure, isFailure } from '../process/failure.ts'
 import { decode, encode, keys } from '../registry/keys.ts'
-import type { Attachment, Target, Volume } from '../registry/records.ts'
+import { type Attachment, sizeOf, type Target, type Volume } from '../registry/records.ts'
 import { decodeSecret, encodeSecret } from '../registry/secrets.ts'
 import type { Change, Entry, Revision, Store } from '../registry/store.ts'
 
@@ -64,6 +64,20 @@ export class VolumeRecords {
 
   /** From here on the volume is to be removed, whatever crashes. Nothing happens where it is gone already. */
   async markAbsent(volume: Volume): Promise<void> {
+    await this.#change(volume, (current) =>
+      current.wanted === 'absent' ? current : { ...current, wanted: 'absent' },
+    )
+  }
+
+  /** The volume is to have so many bytes from here on. Nothing happens where that stands there. */
+  async resize(volume: Volume, size: number): Promise<void> {
+    await this.#change(volume, (current) =>
+      sizeOf(current) === size ? current : { ...current, grown: size },
+    )
+  }
+
+  /** Rewrites the record of this very volume, unless it stands there so. Nothing happens where it is gone. */
+  async #change(volume: Volume, change: (current: Volume) => Volume): Promise<void> {
     const key = keys.volume(volume.name)
     const entry = await this.#find(key)
     if (!entry) return
@@ -73,8 +87,9 @@ export class VolumeRecords {
         'conflict',
         `volume ${volume.name} was made anew by another hand: ${current.uuid}, not ${volume.uuid}`,
       )
-    if (current.wanted === 'absent') return
-    const value = encode('volumes', { ...current, wanted: 'absent' })
+    const changed = change(current)
+    if (changed === current) return
+    const value = encode('volumes', changed)
     await this.#store.apply([{ kind: 'put', key, value, guard: { revision: entry.revision } }])
   }
 

@@ -1,14 +1,21 @@
 import { isDeepStrictEqual } from 'node:util'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Attachment, Target, Volume, VolumeSpec } from '../registry/records.ts'
+import { type Attachment, sizeOf, type Target, type Volume, type VolumeSpec } from '../registry/records.ts'
 import type { Engine } from './engine.ts'
 import type { Initiators } from './initiators.ts'
 import type { KnownRegistry } from './known-registry.ts'
 import type { LocalCopy, LocalVolume } from './local-copy.ts'
 import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
-import { type Call, type Provisioning, provisioning, removing, type Table } from './volume-calls.ts'
+import {
+  type Call,
+  type Growing,
+  type Provisioning,
+  provisioning,
+  removing,
+  type Table,
+} from './volume-calls.ts'
 import { showOptions } from './volume-options.ts'
 import type { VolumeRecords } from './volume-records.ts'
 
@@ -35,6 +42,8 @@ export type ReadyVolume = Omit<LocalVolume, 'target'> & {
   target: Target
   volume: Volume
   attachment?: LocalVolume['attachment']
+  growth?: LocalVolume['growth']
+  references: LocalVolume['references']
 }
 
 /**
@@ -199,6 +208,67 @@ export class VolumeSteps {
     return claim
   }
 
+  /** The volume is to have so many bytes, and its LUN has not got them yet. */
+  async enlarge(name: string, size: number): Promise<void> {
+    await this.update(name, (entry) => ({
+      ...entry,
+      volume: { ...entry.volume, grown: size },
+      growth: { of: 'lun', from: sizeOf(entry.volume) },
+    }))
+  }
+
+  /** Where there proves to be no space, what was recorded is taken back: the LUN is as it was. */
+  async growLun({ volume: { name }, size }: Growing): Promise<void> {
+    const { targets, records } = this.#parts
+    const { volume, growth } = this.ready(name)
+    const from = growth?.from ?? sizeOf(volume)
+    try {
+      await targets.growLun(volume, await this.ensureTarget(name), size)
+    } catch (error) {
+      if (!isFailure(error, 'invalid')) throw error
+      await records.resize(volume, from)
+      await this.shrinkBack(name)
+      throw error
+    }
+    await this.update(name, (entry) => ({ ...entry, growth: { of: 'file-system', from } }))
+  }
+
+  /** A growth that was recorded, and of which nothing was done, is none. */
+  async shrinkBack(name: string): Promise<void> {
+    await this.update(name, ({ growth, ...entry }) => ({
+      ...entry,
+      volume: { ...entry.volume, grown: growth?.from },
+    }))
+  }
+
+  /** Resolves with why the file system has to wait for the next attach, if it has to. */
+  async growFileSystem({ volume: { name }, size }: Growing): Promise<string | undefined> {
+    const { initiators, engine } = this.#parts
+    const served = (await initiators.servedSince(name)) !== undefined
+    const waits = served ? await initiators.resize(name, size) : 'it is not attached'
+    if (waits === undefined) {
+      await this.update(name, ({ growth, ...entry }) => entry)
+      return undefined
+    }
+    await this.detachOutgrown(name, { uses: 0 })
+    const users = await engine.holders(name)
+    return users.length === 0
+      ? 'no container uses it'
+      : `${waits}, and it is in use by ${users.map((user) => user.name).join(', ')}`
+  }
+
+  /**
+   * An initiator of before the LUN has grown goes, once no more than so many use the volume: the next one lets the file system
+   * grow.
+   */
+  async detachOutgrown(name: string, most: { uses: number }): Promise<void> {
+    const { volume, growth, references } = this.ready(name)
+    const uses = Object.values(references).reduce((sum, count) => sum + count, 0)
+    if (growth?.of !== 'file-system' || uses > most.uses) return
+    await this.#parts.initiators.remove(volume)
+    await this.update(name, ({ growth: _done, ...entry }) => entry)
+  }
+
   async update(name: string, change: (entry: LocalVolume) => LocalVolume): Promise<LocalVolume> {
     const known = this.#parts.local.get(name)
     if (!known) throw new Failure('not-found', `no volume ${name}`)
@@ -222,8 +292,10 @@ export class VolumeSteps {
       throw new Failure('conflict', `volume ${volume.name} exists already, on host ${host}`)
     if (volume.wanted === 'absent')
       throw new Failure('in-use', `volume ${volume.name} is being removed: try again in a moment`)
+    // one that has grown is meant by the size of before and by that of now
+    const asked = spec.size === sizeOf(volume) ? { ...spec, size: volume.spec.size } : spec
     // a record of before there was chap is one without it
-    if (!isDeepStrictEqual({ chap: false, ...volume.spec }, { chap: false, ...spec }))
+    if (!isDeepStrictEqual({ chap: false, ...volume.spec }, { chap: false, ...asked }))
       throw new Failure(
         'conflict',
         `volume ${volume.name} exists already, with other options: ${showOptions(volume.spec)}`,

@@ -231,12 +231,18 @@ export const Volume = z.looseObject({
   name: z.string(),
   /** Made once at Create; the LUN's folder carries it too, so that a name used again never meets old data. */
   uuid: z.uuid(),
+  /** What was asked for at Create. It stays: whoever repeats that Create means this volume. */
   spec: VolumeSpec,
+  /** Bytes, of a volume that is to be larger by now than its spec says. */
+  grown: bytes.optional(),
   placement: z.looseObject({ host: z.string() }),
   wanted: z.enum(['present', 'absent']),
   created: time,
 })
 export type Volume = z.infer<typeof Volume>
+
+/** Bytes that a volume is to have. */
+export const sizeOf = ({ spec, grown }: Pick<Volume, 'spec' | 'grown'>): number => grown ?? spec.size
 
 /** targets/<host>/<volume>, durable: what that host's plugin has made of the intent. */
 export const Target = z.looseObject({

@@ -1,6 +1,6 @@
 import { sorted } from './collections.ts'
 import type { RecordOf } from './keys.ts'
-import type { InventoryKind } from './records.ts'
+import { type InventoryKind, sizeOf } from './records.ts'
 import { size } from './size.ts'
 import type { Entry } from './store.ts'
 
@@ -83,7 +83,7 @@ const branch = (title: string, rows: readonly (readonly string[])[]): string[] =
 const volumeLine = ({ volume, phase, attachment }: VolumeLine): string[] => {
   const state = volume.wanted === 'absent' ? 'removing' : phase
   const where = attachment ? `attached to ${attachment.host} (${attachment.state})` : 'not attached'
-  return [volume.name, `${size(volume.spec.size)} ${volume.spec.fs}`, state, where]
+  return [volume.name, `${size(sizeOf(volume))} ${volume.spec.fs}`, state, where]
 }
 
 const vsmLine = ({ vsm, portals, targets, health, reason }: RecordOf<'vsms'>): string[] => [

@@ -1,9 +1,9 @@
 import type { Container, Port } from '../docker/inspect.ts'
 import type { Vsm } from '../registry/records.ts'
+import { parseServedSize, parseSessions } from '../vsm/health.ts'
 import { targetIqn } from '../vsm/iqn.ts'
 import { labels, readTargetLabels, roleOf } from '../vsm/labels.ts'
 import type { Probe } from '../vsm/probe.ts'
-import { parseSessions } from '../vsm/sessions.ts'
 import { isWildcard, joinHostPort } from './addresses.ts'
 import { compareBindings } from './services.ts'
 
@@ -73,6 +73,8 @@ export const vsmOf = (
   const claimed = readTargetLabels(container.labels)
   const running = container.state === 'running' || container.state === 'paused'
   const sessions = tellsSessions(container) ? parseSessions(container.healthOutput) : undefined
+  // its label has the size that it was made for
+  const size = (volume !== undefined && parseServedSize(container.healthOutput)) || claimed.size
   return {
     vsm: volume ?? container.name,
     host: host.host,
@@ -86,7 +88,7 @@ export const vsmOf = (
         : [
             {
               iqn: claimed.iqn ?? targetIqn(volume),
-              luns: claimed.size === undefined ? [] : [{ lun: 1, size: claimed.size }],
+              luns: size === undefined ? [] : [{ lun: 1, size }],
             },
           ],
     ...(sessions && { sessions: sessions.map((session) => ({ ...session })) }),

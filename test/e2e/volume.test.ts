@@ -1,8 +1,9 @@
-import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PluginHost, vsmImage } from '../support/plugin-host.ts'
+import { callPlugin } from '../support/plugin-socket.ts'
 import { differences } from '../support/truth.ts'
 
 /**
@@ -339,22 +340,7 @@ scenario('etcd away: a create says so and leaves nothing, a known volume is moun
 scenario(
   'an empty body, as the Engine sends after a crash, changes nothing; nor does a create with other options',
   async (t) => {
-    const [plugin] = JSON.parse(await docker('plugin', 'inspect', 'openebs'))
-    // a socket's path must be short
-    const socket = join(host.engine.folder, 'plugin.sock')
-    await symlink(await host.engine.path(`/run/docker/plugins/${plugin.Id}/openebs.sock`), socket)
-    const call = async (path: string, body = '') => {
-      const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>()
-      http
-        .request({ socketPath: socket, path, method: 'POST' }, (response) => {
-          let text = ''
-          response.on('data', (chunk) => (text += chunk))
-          response.on('end', () => resolve(JSON.parse(text)))
-        })
-        .once('error', reject)
-        .end(body)
-      return promise
-    }
+    const call = (path: string, body?: string) => callPlugin(host, path, body)
     for (const method of ['Create', 'Remove', 'Mount', 'Unmount', 'Path', 'Get'])
       t.match(await call(`/VolumeDriver.${method}`), { Err: /empty body/ }, method)
     t.match(await call('/AuthZPlugin.AuthZReq'), { Allow: false, Msg: /denied/ })

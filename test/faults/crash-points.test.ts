@@ -2,7 +2,9 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type Call, calls } from '../../plugin/volume-calls.ts'
+import type { Ran } from '../support/engine-host.ts'
 import { PluginHost, sidecarImage } from '../support/plugin-host.ts'
+import { registrator } from '../support/registrator.ts'
 
 /** The plugin is killed after every step of every call on a volume: it is finished then, or undone, without a trace. */
 
@@ -24,6 +26,10 @@ const outcomes: Record<string, Outcome> = {
   'mount:served': 'undone',
   'unmount:count': 'finished',
   'unmount:flush': 'finished',
+  'grow:room': 'undone',
+  'grow:record': 'finished',
+  'grow:lun': 'finished',
+  'grow:file-system': 'finished',
   'remove:unused': 'undone',
   'remove:mark': 'finished',
   'remove:record': 'finished',
@@ -58,6 +64,9 @@ const isWhole = async (): Promise<boolean> => {
     running.split('\n').includes(`vsm-${name}`)
   )
 }
+/** MiB that the target serves. */
+const lunSize = async (): Promise<number> =>
+  Number((await tryDocker('exec', `vsm-${name}`, 'cat', '/run/openebs/size')).stdout) / 2 ** 20
 const isUsed = async (times: number): Promise<boolean> => (await shown('uses')) === String(times)
 
 /** Everything that volumes left on the host. */
@@ -79,6 +88,7 @@ const signs: Record<Call, Record<Outcome, () => Promise<boolean>>> = {
   create: { finished: isWhole, undone: areGone },
   mount: { finished: () => isUsed(1), undone: () => isUsed(0) },
   unmount: { finished: () => isUsed(0), undone: () => isUsed(1) },
+  grow: { finished: async () => (await lunSize()) === 32, undone: async () => (await lunSize()) === 16 },
   remove: { finished: areGone, undone: isWhole },
 }
 
@@ -116,6 +126,7 @@ for (let life = 0; life < lives; life++) {
     await creates(t, at('create'))
     await mounts(t, at('mount'))
     await unmounts(t, at('unmount'))
+    await grows(t, at('grow'))
     await removes(t, at('remove'))
   })
 }
@@ -127,12 +138,19 @@ t.test('a container on another volume has noticed nothing of it', async (t) => {
 })
 
 /** Runs the command, with the plugin dying after the step if there is one, and waits for what is to come of it. */
-async function perform(t: Test, call: Call, step: string | undefined, command: string[]): Promise<Outcome> {
+async function perform(
+  t: Test,
+  call: Call,
+  step: string | undefined,
+  command: string[] | (() => Promise<Ran>),
+): Promise<Outcome> {
+  const run = typeof command === 'function' ? command : () => tryDocker(...command)
   if (!step) {
-    await docker(...command)
+    const { code, stderr } = await run()
+    t.equal(code, 0, `${call} succeeds${code === 0 ? '' : `: ${stderr}`}`)
     return 'finished'
   }
-  const { code, stderr } = await host.killAfter(step, ...command)
+  const { code, stderr } = await host.killAfter(step, run)
   t.comment(`${step}: the command ended with ${code} ${stderr.trim().split('\n')[0]}`)
   const outcome = outcomes[step] ?? 'finished'
   await host.until(`${step} is ${outcome}`, signs[call][outcome])
@@ -160,6 +178,20 @@ async function unmounts(t: Test, step?: string): Promise<void> {
   await perform(t, 'unmount', step, ['rm', '-f', 'writer'])
   t.ok(await isUsed(0), `${step ?? 'unmount'}: no container uses the volume`)
   await isIntact(t, step)
+}
+
+async function grows(t: Test, step?: string): Promise<void> {
+  if (!step) return
+  await perform(t, 'grow', step, () => registrator(host, 'volumes', 'grow', name, '32M'))
+  await host.until('the plugin takes requests', async () => (await host.keys('alive/')).length === 1)
+  t.match(await registrator(host, 'volumes', 'grow', name, '32M'), { code: 0 }, `${step}: it can be repeated`)
+  t.equal(await lunSize(), 32)
+  const room = '[ $(($(stat -f -c %b /d) * $(stat -f -c %S /d))) -gt 25000000 ]; cat /d/kept'
+  t.equal(
+    await host.shell([`${name}:/d`], room),
+    'kept',
+    `${step}: its file system grows, the data are intact`,
+  )
 }
 
 async function removes(t: Test, step?: string): Promise<void> {

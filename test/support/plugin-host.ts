@@ -256,13 +256,13 @@ export class PluginHost {
     return this.engine.path(`${this.engine.folder}/data/plugins/${id}/propagated-mount`)
   }
 
-  /** Runs a docker command, and kills the plugin at the very moment that it has done a step (plugin/stand-still.ts). */
-  async killAfter(step: string, ...command: string[]): Promise<Ran> {
+  /** Runs something, and kills the plugin at the very moment that it has done a step (plugin/stand-still.ts). */
+  async killAfter(step: string, run: () => Promise<Ran>): Promise<Ran> {
     await this.settledPlugin()
     const file = join(await this.state(), 'stand-still-after')
     await writeFile(file, step)
     const before = await this.processes(pluginProgram)
-    const running = this.engine.tryDocker(...command)
+    const running = run()
     try {
       await this.until(`the plugin has done ${step}`, async () => !existsSync(file))
     } finally {

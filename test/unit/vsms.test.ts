@@ -4,8 +4,8 @@ import t from 'tap'
 import { until } from '../../process/backoff.ts'
 import { Prober } from '../../sidecar/prober.ts'
 import { compareClaims, isVsm, portalsOf, portalToAsk, tellsSessions, vsmOf } from '../../sidecar/vsms.ts'
+import { parseSessions } from '../../vsm/health.ts'
 import { judgeDiscovery, parseListing, probePortal, type Ran } from '../../vsm/probe.ts'
-import { parseSessions } from '../../vsm/sessions.ts'
 import { bind, container, foreign, ours } from '../support/containers.ts'
 
 const at = { host: 'h1', address: '10.9.9.9' }

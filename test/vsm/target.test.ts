@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
 import { newPassword } from '../../vsm/chap.ts'
+import { parseSessions } from '../../vsm/health.ts'
 import { initiatorIqn } from '../../vsm/iqn.ts'
-import { parseSessions } from '../../vsm/sessions.ts'
 import { StorageHost, type TestVolume } from '../support/storage-host.ts'
 
 /** The VSM image's target, provisioning, erasing and asking of portals, in a real Engine. */

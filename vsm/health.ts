@@ -7,6 +7,12 @@ export interface Session {
 /** What Docker ends the output of a health check with where it was longer than it keeps (4096 bytes). */
 const cut = '...'
 
+/** Bytes of the LUN, as the health check of a target prints them; undefined where it does not say. Pure. */
+export const parseServedSize = (output: string): number | undefined => {
+  const digits = /^size: (?<digits>\d{1,15})$/m.exec(output)?.groups?.digits
+  return digits === undefined ? undefined : Number(digits)
+}
+
 /**
  * Reads what the health check of a target prints (target/openebs-target-health): who is logged in, in a fixed order;
  * undefined where it does not say. Pure.
