@@ -18,7 +18,7 @@ import { AuthzRequest } from '../../plugin/protocol.ts'
 import { addReference, dropReference, isReferenced } from '../../plugin/references.ts'
 import { isOwedStart } from '../../plugin/revival.ts'
 import { settings } from '../../plugin/settings.ts'
-import { checkName, parseOptions, parseSize } from '../../plugin/volume-options.ts'
+import { checkName, parseNewSize, parseOptions, parseSize } from '../../plugin/volume-options.ts'
 import { isFailure } from '../../process/failure.ts'
 import { createLog } from '../../process/log.ts'
 import { readSettings } from '../../process/settings.ts'
@@ -74,6 +74,15 @@ t.test('sizes', async (t) => {
     ['999999999999999T', undefined],
   ]
   for (const [text, bytes] of table) t.equal(parseSize(text), bytes, JSON.stringify(text))
+})
+
+t.test('the size that a volume is to grow to', async (t) => {
+  t.equal(parseNewSize('2G'), 2 ** 31)
+  t.equal(parseNewSize('16T'), 2 ** 44)
+  t.equal(parseNewSize('16777217'), 16_781_312, 'in whole blocks')
+  t.throws(() => parseNewSize('big'), { message: /^"big" is no size: expected a number with a unit/ })
+  t.throws(() => parseNewSize(''), { message: /^"" is no size/ })
+  t.throws(() => parseNewSize('17T'), { message: /^17T is out of range: a volume has 16T at most/ })
 })
 
 t.test('options: what is wrong and what is known stands in the error', async (t) => {

@@ -176,6 +176,15 @@ t.test('who is logged in, as the health check of a target prints it', async (t) 
   )
 })
 
+t.test('how large the LUN of a target is, by its health check before its label', async (t) => {
+  const luns = (healthOutput: string) => vsmOf(ours({ healthOutput }), at, undefined).targets[0]?.luns
+  const labelled = luns('')
+  t.strictSame(luns('size: 4096\nsessions: '), [{ lun: 1, size: 4096 }])
+  t.strictSame(luns('sessions: '), labelled, 'one of an older version does not say')
+  t.strictSame(luns('size: many\nsessions: size: 5'), labelled)
+  t.not(labelled?.[0]?.size, 4096)
+})
+
 t.test('sessions are known of a healthy target of ours alone', async (t) => {
   const healthOutput = 'sessions: iqn.a:1@10.0.0.1'
   const known = { sessions: [{ initiator: 'iqn.a:1', address: '10.0.0.1' }] }
