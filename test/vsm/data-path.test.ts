@@ -99,8 +99,8 @@ t.test('concurrent writes of all sizes are read back as they were written', asyn
     await volume.mount()
     for (const shape of [
       { bs: '4k', depth: 16, size: '48m' },
-      { bs: '128k', depth: 8, size: '96m' },
-      { bs: '1m', depth: 8, size: '96m' },
+      { bs: '128k', depth: 16, size: '96m' },
+      { bs: '1m', depth: 16, size: '96m' },
     ])
       t.strictSame(
         await fio(volume, shape),
