@@ -9,7 +9,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo 'Settings: STORE=etcd://host:port (your etcd; STORE=own goes back to one on this host), ETCD_PORT, ETCD_PEER_PORT,'
 	@echo '          REGISTRATOR_PORT, ROOT (folder of volumes; stays as it is until make purge), OPENEBS_HOST, OPENEBS_PORTS,'
-	@echo '          OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
+	@echo '          OPENEBS_ATTACH, OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
 
 demo: ## a host from nothing, and the story of a volume on it
 	@sh deploy/demo.sh
