@@ -13,6 +13,8 @@ export type AttachChoice = (typeof attachChoices)[number]
 export interface KernelFacts {
   /** iscsi_tcp is loaded. */
   hasTransport: boolean
+  /** The kernel takes orders about sessions here: in its first network namespace alone, so not in an Engine inside a container. */
+  hasNetlink: boolean
   /** The socket of an iscsid is held, by ours or another's. */
   hasSocket: boolean
   /** The container openebs-iscsid is there. */
@@ -35,12 +37,19 @@ export const chooseWay = (choice: AttachChoice, facts: KernelFacts): Way => {
 }
 
 /** Why the kernel cannot attach, and what to do; undefined where it can. */
-const obstacleTo = ({ hasTransport, hasSocket, hasOwnIscsid }: KernelFacts): string | undefined => {
+const obstacleTo = ({
+  hasTransport,
+  hasNetlink,
+  hasSocket,
+  hasOwnIscsid,
+}: KernelFacts): string | undefined => {
   if (!hasTransport)
     return (
       'this kernel has no iscsi_tcp (there is no /sys/class/iscsi_transport/tcp): load it with modprobe iscsi_tcp, and at boot ' +
       'by a file in /etc/modules-load.d'
     )
+  if (!hasNetlink)
+    return 'this Engine has a network namespace of its own, and the kernel offers its iSCSI in the first one alone: set OPENEBS_ATTACH=userspace'
   if (hasSocket && !hasOwnIscsid)
     return (
       'the host runs an iscsid of its own, or keeps its socket, and a kernel can have one alone: end it ' +
@@ -49,18 +58,27 @@ const obstacleTo = ({ hasTransport, hasSocket, hasOwnIscsid }: KernelFacts): str
   return undefined
 }
 
-/** The kernel as it shows itself; another folder than /sys is for tests. */
+/** Where the kernel shows itself; other folders than these are for tests. */
+const places = { sys: '/sys', proc: '/proc' }
+
+/** What counts for the choice, of the kernel. */
 export const readKernel = async (
   iqn: string,
-  { sys = '/sys', proc = '/proc' } = {},
+  { sys, proc } = places,
 ): Promise<Omit<KernelFacts, 'hasOwnIscsid'>> => ({
   hasTransport: (await list(join(sys, 'class/iscsi_transport'))).includes('tcp'),
+  hasNetlink: await hasNetlink(proc),
   hasSocket: / @ISCSIADM_ABSTRACT_NAMESPACE$/m.test(await read(join(proc, 'net/unix'))),
-  isLoggedIn: (await loggedIn(sys)).includes(iqn),
+  isLoggedIn: (await loggedIn({ sys, proc })).includes(iqn),
 })
 
-/** The targets that the kernel is logged in to, one for each session. */
-export const loggedIn = async (sys = '/sys'): Promise<string[]> => {
+/** The kernel's own end (0) of NETLINK_ISCSI (8). */
+const hasNetlink = async (proc: string): Promise<boolean> =>
+  /^\S+ +8 +0 /m.test(await read(join(proc, 'net/netlink')))
+
+/** The targets that the kernel is logged in to, one for each session. Without orders from here none of them is ours. */
+export const loggedIn = async ({ sys, proc } = places): Promise<string[]> => {
+  if (!(await hasNetlink(proc))) return []
   const folder = join(sys, 'class/iscsi_session')
   const names = await Promise.all((await list(folder)).map((name) => read(join(folder, name, 'targetname'))))
   return names.map((name) => name.trim()).filter((name) => name !== '')

@@ -31,6 +31,8 @@ prepare() {
 # The kernel may be logged in to this very LUN still, for an initiator of the other way that was killed: two that write to one LUN
 # destroy its file system.
 refuse_kernel_session() {
+  # In a network namespace of its own an Engine has no part in the kernel's sessions (8: NETLINK_ISCSI).
+  grep -Eq '^[^ ]+ +8 +0 ' /proc/net/netlink || return 0
   for session in /sys/class/iscsi_session/session*; do
     [ "$(cat "$session/targetname" 2>/dev/null)" != "$OPENEBS_IQN" ] ||
       fail 75 "the kernel is logged in to $OPENEBS_IQN ($session), so it is not attached in user space"

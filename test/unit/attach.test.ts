@@ -16,17 +16,19 @@ import type { Target, Volume } from '../../registry/records.ts'
 
 const bare: KernelFacts = {
   hasTransport: false,
+  hasNetlink: false,
   hasSocket: false,
   hasOwnIscsid: false,
   isLoggedIn: false,
 }
-const able = { ...bare, hasTransport: true }
+const able = { ...bare, hasTransport: true, hasNetlink: true }
 
 t.test('how a volume is attached', async (t) => {
   const ours = { ...able, hasSocket: true, hasOwnIscsid: true }
   const table: [string, KernelFacts, AttachChoice, Way][] = [
     ['no iscsi_tcp', bare, 'auto', 'userspace'],
     ['no iscsi_tcp', bare, 'userspace', 'userspace'],
+    ['an Engine in a container', { ...able, hasNetlink: false }, 'auto', 'userspace'],
     ['iscsi_tcp', able, 'auto', 'kernel'],
     ['iscsi_tcp', able, 'kernel', 'kernel'],
     ['iscsi_tcp', able, 'userspace', 'userspace'],
@@ -43,6 +45,9 @@ t.test('how a volume is attached', async (t) => {
     kind: 'denied',
     message: /OPENEBS_ATTACH=kernel, but this kernel has no iscsi_tcp .*modprobe iscsi_tcp/,
   })
+  t.throws(() => chooseWay('kernel', { ...able, hasNetlink: false }), {
+    message: /network namespace of its own/,
+  })
   t.throws(() => chooseWay('kernel', { ...able, hasSocket: true }), {
     kind: 'denied',
     message: /iscsid of its own.*systemctl disable --now/,
@@ -55,7 +60,7 @@ t.test('the kernel as it shows itself', async (t) => {
   const [sys, proc] = [join(root, 'sys'), join(root, 'proc')]
   t.strictSame(
     await readKernel('iqn.x:a', { sys, proc }),
-    { hasTransport: false, hasSocket: false, isLoggedIn: false },
+    { hasTransport: false, hasNetlink: false, hasSocket: false, isLoggedIn: false },
     'a kernel without all of it',
   )
   await mkdir(join(sys, 'class/iscsi_transport/tcp'), { recursive: true })
@@ -68,13 +73,20 @@ t.test('the kernel as it shows itself', async (t) => {
     'Num       RefCount Protocol Flags    Type St Inode Path\n' +
       '0000: 00000002 00000000 00010000 0001 01 900 @ISCSIADM_ABSTRACT_NAMESPACE\n',
   )
+  await writeFile(
+    join(proc, 'net/netlink'),
+    'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n' +
+      '0000000000000000 0   0          00000000 0        0        0     2        0        11\n' +
+      '0000000000000000 8   0          00000000 0        0        0     2        0        12\n',
+  )
   t.strictSame(await readKernel('iqn.x:a', { sys, proc }), {
     hasTransport: true,
+    hasNetlink: true,
     hasSocket: true,
     isLoggedIn: true,
   })
   t.equal((await readKernel('iqn.x:ab', { sys, proc })).isLoggedIn, false, 'another target')
-  t.strictSame(await loggedIn(sys), ['iqn.x:a'], 'a session that has just ended is none')
+  t.strictSame(await loggedIn({ sys, proc }), ['iqn.x:a'], 'a session that has just ended is none')
 })
 
 const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
