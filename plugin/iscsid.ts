@@ -56,7 +56,7 @@ export const iscsidContainer = ({
       RestartPolicy: { Name: 'always' },
       LogConfig: smallLog,
       CapDrop: ['ALL'],
-      CapAdd: ['SYS_ADMIN', 'IPC_LOCK'],
+      CapAdd: ['SYS_ADMIN', 'NET_ADMIN', 'SETGID', 'SYS_RESOURCE', 'IPC_LOCK'],
       SecurityOpt: ['no-new-privileges', ...mountSecurity(security)],
     },
   },

@@ -23,9 +23,10 @@ prepare() {
   need OPENEBS_EPOCH
   [ -e /sys/class/iscsi_transport/tcp ] ||
     fail 75 'this kernel has no iscsi_tcp: modprobe iscsi_tcp on the host, and have it loaded at boot (/etc/modules-load.d)'
-  # iscsiadm and iscsid want such a file; all that matters is in the record
-  mkdir -p /etc/iscsi /run/lock/iscsi
+  # iscsiadm wants these files; all that matters is in the record
+  mkdir -p /etc/iscsi /run/lock/iscsi /var/lib/iscsi/ifaces
   : >/etc/iscsi/iscsid.conf
+  printf 'iface.iscsi_ifacename = %s\niface.transport_name = tcp\n' "$interface" >"/var/lib/iscsi/ifaces/$interface"
 }
 
 ours() { [ "$(cat "$1/targetname" 2>/dev/null)" = "$OPENEBS_IQN" ]; }
