@@ -110,8 +110,6 @@ export interface InitiatorFolders {
   mounts: string
   /** Holds a folder per volume, by its UUID, with the volume's CHAP passwords. */
   secrets: string
-  /** Holds a folder per volume, by its UUID, with what iscsid needs to log in, where the kernel attaches. */
-  records: string
 }
 
 /** `security` is /info's SecurityOptions. */
@@ -119,7 +117,7 @@ export const initiatorContainer = (
   volume: Volume,
   target: Target,
   host: string,
-  { mounts, secrets, records }: InitiatorFolders,
+  { mounts, secrets }: InitiatorFolders,
   image: string,
   security: readonly string[],
   way: Way = 'userspace',
@@ -156,7 +154,6 @@ export const initiatorContainer = (
       Binds: [
         `${mounts}:/mounts:rshared`,
         ...(volume.spec.chap ? [`${secrets}/${volume.uuid}:/chap:ro`] : []),
-        ...(way === 'kernel' ? [`${records}/${volume.uuid}:/var/lib/iscsi/nodes`] : []),
       ],
       RestartPolicy: restartAlways,
       LogConfig: smallLog,

@@ -19,8 +19,6 @@ export interface InitiatorSettings {
   hostMounts: string
   /** The host's folder that holds a folder with the CHAP passwords of each volume. */
   hostSecrets: string
-  /** The same with what iscsid needs to log in. */
-  hostRecords: string
   image: string
   security: readonly string[]
   /** Has the volume's password stand there. */
@@ -140,7 +138,7 @@ export class Initiators {
           await this.#settings.secret(volume, current)
           await this.#makeMountpoint(volume.name)
           const way = await this.#settings.iscsid.wayFor(current.iqn)
-          if (way === 'kernel') await this.#settings.iscsid.prepare(volume)
+          if (way === 'kernel') await this.#settings.iscsid.ensure()
           const id = await this.#engine.ensure(this.#container(volume, current, way))
           this.#settings.learned(volume.name, id)
           await this.showAgain(volume.name)
@@ -206,12 +204,12 @@ export class Initiators {
   }
 
   #container(volume: Volume, target: Target, way: Way) {
-    const { host, hostMounts, hostSecrets, hostRecords, image, security } = this.#settings
+    const { host, hostMounts, hostSecrets, image, security } = this.#settings
     return initiatorContainer(
       volume,
       target,
       host,
-      { mounts: hostMounts, secrets: hostSecrets, records: hostRecords },
+      { mounts: hostMounts, secrets: hostSecrets },
       image,
       security,
       way,

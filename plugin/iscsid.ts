@@ -1,5 +1,3 @@
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Log } from '../process/log.ts'
 import type { Volume } from '../registry/records.ts'
 import { initiatorIqn } from '../vsm/iqn.ts'
@@ -24,9 +22,6 @@ export interface IscsidSettings {
   /** The choice of the operator. */
   choice: AttachChoice
   host: string
-  /** Folder with a folder per volume, by its UUID, of what is needed to log in; as the plugin sees it, and as the host does. */
-  records: string
-  hostRecords: string
   image: string
   /** /info's SecurityOptions. */
   security: readonly string[]
@@ -35,10 +30,9 @@ export interface IscsidSettings {
 /** The container of the one iscsid of this kernel. Pure; docs/security.md says why it has what it has. */
 export const iscsidContainer = ({
   host,
-  hostRecords,
   image,
   security,
-}: Pick<IscsidSettings, 'host' | 'hostRecords' | 'image' | 'security'>): ContainerSpec => ({
+}: Pick<IscsidSettings, 'host' | 'image' | 'security'>): ContainerSpec => ({
   name: iscsidName,
   body: {
     Image: image,
@@ -46,13 +40,12 @@ export const iscsidContainer = ({
     Labels: {
       [labels.role]: 'iscsid',
       [uuidLabel]: noVolume,
-      [madeForLabel]: `${initiatorIqn(host)} with ${hostRecords} of ${image}`,
+      [madeForLabel]: `${initiatorIqn(host)} of ${image}`,
     },
     Env: [`OPENEBS_INITIATOR=${initiatorIqn(host)}`, `OPENEBS_STOP_WAIT=${stopTimeout - 10}`],
     StopTimeout: stopTimeout,
     HostConfig: {
       NetworkMode: 'host',
-      Binds: [`${hostRecords}:/records:ro`],
       RestartPolicy: { Name: 'always' },
       LogConfig: smallLog,
       CapDrop: ['ALL'],
@@ -87,6 +80,7 @@ export class Iscsid {
   readonly #engine: Engine
   readonly #settings: IscsidSettings
   readonly #log: Log
+  #ensuring: Promise<string> | undefined
 
   constructor(engine: Engine, settings: IscsidSettings, log: Log) {
     this.#engine = engine
@@ -102,24 +96,24 @@ export class Iscsid {
     return chooseWay(this.#settings.choice, { ...kernel, hasOwnIscsid })
   }
 
-  /** Has iscsid run, and the folder be there in which the volume's initiator puts what is needed to log in. */
-  async prepare({ uuid }: Pick<Volume, 'uuid'>): Promise<void> {
-    await mkdir(join(this.#settings.records, uuid), { recursive: true, mode: 0o700 })
-    await this.#engine.ensure(iscsidContainer(this.#settings))
+  /** Has iscsid run. All volumes share it: one at a time makes it. */
+  async ensure(): Promise<void> {
+    this.#ensuring ??= this.#engine.ensure(iscsidContainer(this.#settings)).finally(() => {
+      this.#ensuring = undefined
+    })
+    await this.#ensuring
   }
 
   /** Has iscsid run if the kernel is logged in to this target: without it, a session that breaks stays broken. */
   async tend(iqn: string): Promise<void> {
-    if ((await loggedIn()).includes(iqn)) await this.#engine.ensure(iscsidContainer(this.#settings))
+    if ((await loggedIn()).includes(iqn)) await this.ensure()
   }
 
-  /** Logs out of what a killed initiator left, and removes the record. What has its file system gets errors from then on. */
+  /** Logs out of what a killed initiator left. What has its file system gets errors from then on. */
   async forget(volume: Pick<Volume, 'name' | 'uuid'>, iqn: string): Promise<void> {
-    if ((await loggedIn()).includes(iqn)) {
-      this.#log.info({ volume: volume.name, iqn }, 'logging out of what no initiator has any more')
-      await this.#engine.ensure(iscsidContainer(this.#settings))
-      await this.#engine.runOnce(logoutContainer(volume, iqn, this.#settings), `log out of ${iqn}`)
-    }
-    await rm(join(this.#settings.records, volume.uuid), { recursive: true, force: true })
+    if (!(await loggedIn()).includes(iqn)) return
+    this.#log.info({ volume: volume.name, iqn }, 'logging out of what no initiator has any more')
+    await this.ensure()
+    await this.#engine.runOnce(logoutContainer(volume, iqn, this.#settings), `log out of ${iqn}`)
   }
 }

@@ -150,8 +150,6 @@ function wireVolumes(parts: {
     {
       choice: own.OPENEBS_ATTACH,
       host,
-      records: join(propagatedMount, 'iscsi'),
-      hostRecords: join(facts.data, 'iscsi'),
       image,
       security,
     },
@@ -162,7 +160,6 @@ function wireVolumes(parts: {
     mounts: join(propagatedMount, 'mounts'),
     hostMounts: join(facts.data, 'mounts'),
     hostSecrets: join(facts.data, 'secrets'),
-    hostRecords: join(facts.data, 'iscsi'),
     iscsid,
     secret: (volume, target) => secrets.recover(volume, target),
     image,

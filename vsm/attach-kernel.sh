@@ -5,7 +5,8 @@
 # Sourced by it, after lib.sh and devices.sh; attach-userspace.sh says what functions a way to attach has. Names of that script:
 # shellcheck disable=SC2154,SC2034
 # iscsid, in the container openebs-iscsid, opens sessions and opens them anew when they break; iscsiadm asks it to, by an abstract
-# socket of the host's network. Records of nodes are ours alone: /var/lib/iscsi/nodes is a folder of the host with this volume's.
+# socket of the host's network. What it needs for that stands in a record, in memory, for as long as the login takes: later the
+# kernel itself tells iscsid by what to log in again.
 # A session outlives us, and so does what is mounted from it: nothing is lost when this container is killed, and the next one goes
 # on with it. So it must be told apart from one of before: the name of its interface says the epoch.
 
@@ -14,7 +15,7 @@ host=${OPENEBS_PORTAL%:*}
 host=${host#[}
 host=${host%]}
 port=${OPENEBS_PORTAL##*:}
-records=/var/lib/iscsi/nodes
+database=/var/lib/iscsi
 sessions=/sys/class/iscsi_session
 session=                        # "session3"
 disk=                           # its disk, as the kernel shows it: …/block/sdb
@@ -24,9 +25,11 @@ prepare() {
   [ -e /sys/class/iscsi_transport/tcp ] ||
     fail 75 'this kernel has no iscsi_tcp: modprobe iscsi_tcp on the host, and have it loaded at boot (/etc/modules-load.d)'
   # iscsiadm wants these files; all that matters is in the record
-  mkdir -p /etc/iscsi /run/lock/iscsi /var/lib/iscsi/ifaces
+  mkdir -p /etc/iscsi /run/lock/iscsi "$database"
+  mount -t tmpfs -o mode=0700,size=1m tmpfs "$database"
+  mkdir "$database/ifaces"
   : >/etc/iscsi/iscsid.conf
-  printf 'iface.iscsi_ifacename = %s\niface.transport_name = tcp\n' "$interface" >"/var/lib/iscsi/ifaces/$interface"
+  printf 'iface.iscsi_ifacename = %s\niface.transport_name = tcp\n' "$interface" >"$database/ifaces/$interface"
 }
 
 ours() { [ "$(cat "$1/targetname" 2>/dev/null)" = "$OPENEBS_IQN" ]; }
@@ -63,10 +66,10 @@ log_out() {
   done
 }
 
-# What iscsiadm tells iscsid at the login, and what an iscsid that was started anew goes by. I/O waits for a target that is away,
-# for ever: an error in between would end the file system. Not by iscsiadm: a password in its arguments could be read by all.
+# What iscsiadm tells iscsid at the login. I/O waits for a target that is away, for ever: an error in between would end the file
+# system; openebs-iscsid has the same for sessions that it takes up. Not by iscsiadm: a password in its arguments could be read by all.
 write_record() {
-  folder=$records/$OPENEBS_IQN/$host,$port,1
+  folder=$database/nodes/$OPENEBS_IQN/$host,$port,1
   record="node.name = $OPENEBS_IQN
 node.tpgt = 1
 node.startup = manual
@@ -81,7 +84,8 @@ node.conn[0].timeo.noop_out_timeout = 10"
 node.session.auth.authmethod = CHAP
 node.session.auth.username = $interface
 node.session.auth.password = $(cat "/chap/$OPENEBS_EPOCH")"
-  (umask 077 && mkdir -p "$folder" && write_synced "$folder/$interface" "$record")
+  mkdir -p "$folder"
+  echo "$record" >"$folder/$interface"
 }
 
 log_in() {
@@ -90,9 +94,8 @@ log_in() {
 
 attach() {
   find_session
-  [ -n "$session" ] || rm -rf "${records:?}/$OPENEBS_IQN"
-  write_record
-  attached_at=$records/$OPENEBS_IQN    # of this session from its beginning
+  attached_at=/mounts/.$volume.lock
+  [ -n "$session" ] || { touch "$attached_at" && write_record; }
   until [ -n "$session" ]; do
     if reason=$(log_in 2>&1); then
       find_session
@@ -101,6 +104,7 @@ attach() {
       sleep 0.5
     fi
   done
+  rm -rf "$database/nodes"
   say "the kernel is logged in to $OPENEBS_IQN at $OPENEBS_PORTAL ($session)"
   find_disk
   device=/dev/${disk##*/}
@@ -143,7 +147,6 @@ detach() {
   [ -n "$session" ] || return 0
   wait_until_released
   log_out "$session"
-  rm -rf "${records:?}/$OPENEBS_IQN"
 }
 
 # What containers wrote is lost if the session ends before their mounts do, hence the wait without an end.

@@ -185,7 +185,7 @@ export class TestVolume {
 
   async startInitiator(): Promise<void> {
     const { record, volume } = this
-    const folders = { mounts: this.#host.mounts, secrets: this.#host.secrets, records: '' }
+    const folders = { mounts: this.#host.mounts, secrets: this.#host.secrets }
     const { name, body } = initiatorContainer(volume, record, 'h1', folders, image, [])
     await (await this.#host.docker.createContainer({ name, ...body })).start()
   }

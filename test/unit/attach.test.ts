@@ -111,15 +111,11 @@ const target: Target = {
 }
 
 t.test('create bodies where the kernel attaches', async (t) => {
-  const folders = { mounts: '/m', secrets: '/s', records: '/r' }
+  const folders = { mounts: '/m', secrets: '/s' }
   const body = (way: Way) => initiatorContainer(volume, target, 'h1', folders, 'i', [], way).body
   const { HostConfig, Labels, Env } = body('kernel')
   t.ok(Env?.includes('OPENEBS_ATTACH=kernel'))
-  t.strictSame(HostConfig?.Binds, [
-    '/m:/mounts:rshared',
-    `/s/${uuid}:/chap:ro`,
-    `/r/${uuid}:/var/lib/iscsi/nodes`,
-  ])
+  t.strictSame(HostConfig?.Binds, ['/m:/mounts:rshared', `/s/${uuid}:/chap:ro`])
   t.strictSame(HostConfig?.CapAdd, ['SYS_ADMIN', 'MKNOD'])
   t.notOk(HostConfig?.Devices, 'neither FUSE nor loop devices')
   const rules = HostConfig?.DeviceCgroupRules ?? []
@@ -133,9 +129,8 @@ t.test('create bodies where the kernel attaches', async (t) => {
     body('userspace').Labels?.[madeForLabel],
     'one that runs is not made anew for it',
   )
-  t.notMatch(JSON.stringify(body('userspace')), '/var/lib/iscsi')
 
-  const settings = { host: 'h1', hostRecords: '/r', image: 'vsm:1', security: ['name=apparmor'] }
+  const settings = { host: 'h1', image: 'vsm:1', security: ['name=apparmor'] }
   const iscsid = iscsidContainer(settings)
   t.match(iscsid, {
     name: 'openebs-iscsid',
@@ -143,7 +138,6 @@ t.test('create bodies where the kernel attaches', async (t) => {
       Env: ['OPENEBS_INITIATOR=iqn.2016-09.com.openebs:initiator:h1', /./],
       HostConfig: {
         NetworkMode: 'host',
-        Binds: ['/r:/records:ro'],
         RestartPolicy: { Name: 'always' },
         CapDrop: ['ALL'],
         SecurityOpt: ['no-new-privileges', 'apparmor=unconfined'],
@@ -151,6 +145,7 @@ t.test('create bodies where the kernel attaches', async (t) => {
     },
   })
   t.notOk(iscsid.body.HostConfig?.DeviceCgroupRules, 'it touches no disk')
+  t.notOk(iscsid.body.HostConfig?.Binds, 'and no file of the host: the kernel has the passwords')
   const longer = (iscsid.body.StopTimeout ?? 0) - (body('kernel').StopTimeout ?? 0)
   t.ok(longer > 0, 'initiators log out by it')
   const logout = logoutContainer(volume, target.iqn, settings).body

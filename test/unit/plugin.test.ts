@@ -175,7 +175,7 @@ t.test('create bodies', async (t) => {
   })
   t.notOk(vsm.body.HostConfig?.Privileged)
   t.notOk(vsm.body.HostConfig?.CapAdd, 'a target needs no capability')
-  const folders = { mounts: '/m', secrets: '/s', records: '/iscsi' }
+  const folders = { mounts: '/m', secrets: '/s' }
   const withLogin = { ...volume, spec: { ...volume.spec, chap: true } }
   const login = initiatorContainer(withLogin, target, 'h1', folders, 'i', []).body
   t.strictSame(login.HostConfig?.Binds, ['/m:/mounts:rshared', `/s/${volume.uuid}:/chap:ro`])

@@ -119,14 +119,8 @@ const bodies = (spec: object) => {
   }
   return {
     target: targetContainer(record(spec), target, '/r', 'vsm:own').body,
-    initiator: initiatorContainer(
-      record(spec),
-      target,
-      'h1',
-      { mounts: '/m', secrets: '/s', records: '/iscsi' },
-      'vsm:own',
-      [],
-    ).body,
+    initiator: initiatorContainer(record(spec), target, 'h1', { mounts: '/m', secrets: '/s' }, 'vsm:own', [])
+      .body,
   }
 }
 
