@@ -6,12 +6,13 @@ import type { Vm } from './vm.ts'
 
 // A line counts only when it is printed, after its fsync. Each run goes on after the last line that it finds, under a mark of its
 // own: a line that was lost and written anew is another line. All are 16 bytes long, so that none lies across two blocks of the
-// disk, of which a loss of power may let one through.
+// disk, of which a loss of power may let one through. The pause leaves the guest's processor to others.
 const script = `
 f=/d/lines; touch $f; n=$(grep -c . $f || true); run=$(head -c 6 /proc/sys/kernel/random/uuid)
 while :; do
   n=$((n + 1)); line=$(printf '%08d %s' "$n" "$run")
   echo "$line" >>$f; sync $f; echo "$line"
+  sleep 0.1
 done`
 
 /** A container of the guest, restarted always, that writes line after line to a volume, and what of them it acknowledged. */
@@ -31,20 +32,12 @@ export class Writer {
 
   static async start(vm: Vm, volume: string): Promise<Writer> {
     const writer = new Writer(vm, volume)
-    await vm.docker(
-      ...[
-        'run',
-        '-d',
-        '--name',
-        writer.name,
-        '--restart',
-        'always',
-        '--network',
-        'none',
-        '-v',
-        `${volume}:/d`,
-      ],
-      ...['--entrypoint', 'sh', sidecarImage, '-euc', script],
+    const options = ['--name', writer.name, '--restart', 'always', '--network', 'none', '-v', `${volume}:/d`]
+    await vm.docker('create', ...options, '--entrypoint', 'sh', sidecarImage, '-euc', script)
+    // The first Mount has containers made, for which a machine so slow may need more than the 25 s of a call.
+    await vm.until(
+      `${writer.name} is started`,
+      async () => (await vm.tryDocker('start', writer.name)).code === 0,
     )
     writer.follow()
     return writer
