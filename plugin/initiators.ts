@@ -181,7 +181,7 @@ export class Initiators {
       name: initiatorName(volume.name),
       body: { Labels: { [uuidLabel]: volume.uuid } },
     })
-    await this.#settings.iscsid.forget(volume, targetIqn(volume.name))
+    await this.#settings.iscsid.forget(volume, targetIqn(volume.name), this.#settings.hostMounts)
   }
 
   /** Writes what is in memory of this volume's file system to the target: syncfs(2) by sync(1), as Node has none. */

@@ -11,6 +11,7 @@ import {
   smallLog,
   uuidLabel,
 } from './container-bodies.ts'
+import { releaseMountContainer } from './doctor/bodies.ts'
 import type { Engine } from './engine.ts'
 
 export const iscsidName = 'openebs-iscsid'
@@ -109,11 +110,13 @@ export class Iscsid {
     if ((await loggedIn()).includes(iqn)) await this.ensure()
   }
 
-  /** Logs out of what a killed initiator left. What has its file system gets errors from then on. */
-  async forget(volume: Pick<Volume, 'name' | 'uuid'>, iqn: string): Promise<void> {
+  /** Unmounts and logs out of what a killed initiator left. What has its file system gets errors from then on. */
+  async forget(volume: Pick<Volume, 'name' | 'uuid'>, iqn: string, hostMounts: string): Promise<void> {
     if (!(await loggedIn()).includes(iqn)) return
     this.#log.info({ volume: volume.name, iqn }, 'logging out of what no initiator has any more')
     await this.ensure()
+    const mount = releaseMountContainer(volume.name, { ...this.#settings, hostMounts })
+    await this.#engine.runOnce(mount, `unmount what is left of volume ${volume.name}`)
     await this.#engine.runOnce(logoutContainer(volume, iqn, this.#settings), `log out of ${iqn}`)
   }
 }

@@ -41,7 +41,7 @@ export const surveyContainer = ({ root, image, security }: DoctorPlace): Contain
 /** Unmounts what a killed initiator left. */
 export const releaseMountContainer = (
   volume: string,
-  { hostMounts, image, security }: DoctorPlace,
+  { hostMounts, image, security }: Omit<DoctorPlace, 'root'>,
 ): ContainerSpec => ({
   name: 'openebs-release',
   body: {
