@@ -89,7 +89,8 @@ node.session.auth.password = $(cat "/chap/$OPENEBS_EPOCH")"
 }
 
 log_in() {
-  nc -z -w 2 "$host" "$port" && iscsi node --targetname "$OPENEBS_IQN" --portal "$OPENEBS_PORTAL" --interface "$interface" --login
+  answer=$(nc -z -w 2 "$host" "$port" 2>&1) || { echo "$answer"; return 1; }
+  iscsi node --targetname "$OPENEBS_IQN" --portal "$OPENEBS_PORTAL" --interface "$interface" --login
 }
 
 attach() {
@@ -97,12 +98,11 @@ attach() {
   attached_at=/mounts/.$volume.lock
   [ -n "$session" ] || { touch "$attached_at" && write_record; }
   until [ -n "$session" ]; do
-    if reason=$(log_in 2>&1); then
-      find_session
-    else
+    reason=$(log_in 2>&1) || {
       every_minute "waiting for portal $OPENEBS_PORTAL: $(echo "$reason" | tr '\n' ' ')"
       sleep 0.5
-    fi
+    }
+    find_session    # also where iscsid did it, and died before it could say so
   done
   rm -rf "$database/nodes"
   say "the kernel is logged in to $OPENEBS_IQN at $OPENEBS_PORTAL ($session)"

@@ -11,6 +11,7 @@ import {
   type Way,
 } from '../../plugin/attach.ts'
 import { initiatorContainer, madeForLabel, wayLabel } from '../../plugin/container-bodies.ts'
+import { ownName } from '../../plugin/doctor/facts.ts'
 import { iscsidContainer, logoutContainer } from '../../plugin/iscsid.ts'
 import type { Target, Volume } from '../../registry/records.ts'
 
@@ -148,6 +149,7 @@ t.test('create bodies where the kernel attaches', async (t) => {
   t.notOk(iscsid.body.HostConfig?.Binds, 'and no file of the host: the kernel has the passwords')
   const longer = (iscsid.body.StopTimeout ?? 0) - (body('kernel').StopTimeout ?? 0)
   t.ok(longer > 0, 'initiators log out by it')
+  t.notMatch(iscsid.name, ownName, 'the doctor takes it for no container of a volume')
   const logout = logoutContainer(volume, target.iqn, settings).body
   t.strictSame(logout.HostConfig?.CapDrop, ['ALL'])
   t.notOk(logout.HostConfig?.CapAdd)

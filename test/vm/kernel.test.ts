@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { sidecarImage } from '../support/plugin-host.ts'
+import { sidecarImage, vsmImage } from '../support/plugin-host.ts'
 import { slow, Vm } from '../support/vm/vm.ts'
 import { Writer } from '../support/vm/writer.ts'
 
@@ -204,9 +204,22 @@ t.test('a volume is detached in order, and leaves nothing behind', async (t) => 
   t.equal(await session('alpha'), '', 'logged out')
   const checked = await tryDocker('exec', 'vsm-alpha', 'e2fsck', '-fn', '/lun/data.img')
   t.equal(checked.code, 0, `e2fsck: ${checked.stdout}${checked.stderr}`)
-  // killed, so that it could not log out
-  await docker('rm', '-f', 'initiator-beta')
+  // killed, so that they could not log out
+  const lines = async (of: string) =>
+    (await docker('inspect', '-f', `{{range ${of}}}{{println .}}{{end}}`, 'initiator-beta'))
+      .trim()
+      .split('\n')
+  const [binds, environment] = [await lines('.HostConfig.Binds'), await lines('.Config.Env')]
+  await docker('rm', '-f', 'initiator-beta', 'initiator-gamma')
+  t.not(await session('gamma'), '')
   t.not(await session('beta'), '')
+  const next = environment.flatMap((one) => ['-e', one.replace(/^OPENEBS_EPOCH=1$/, 'OPENEBS_EPOCH=2')])
+  const { stdout } = await tryDocker(
+    ...['run', '--rm', '--network', 'host', '--cap-add', 'SYS_ADMIN', '--cap-add', 'MKNOD'],
+    ...['-v', binds[0] ?? '', ...next, vsmImage, 'openebs-initiator'],
+  )
+  t.match(stdout, /logging out of session\d+, which is of another epoch/, 'an initiator of the next epoch')
+  t.equal(await session('beta'), '')
   await docker('volume', 'rm', 'alpha', 'beta', 'gamma', 'delta')
   t.equal(await vm.guest('ls /sys/class/iscsi_session'), '')
   t.notMatch(await mounts(), /propagated-mount\/mounts\//, 'nothing is mounted')
