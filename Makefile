@@ -37,7 +37,7 @@ test: ## set up what tests need, and run all but the faults
 	@sh deploy/test.sh
 test-faults: ## break engines, etcds and sidecars, and see what the registry says (FAULT_SEEDS=n, SEEDS=1,2,3)
 	@sh deploy/test-faults.sh
-test-vm: ## in a virtual machine: cut its power, and see what is left (POWER_CUTS=n)
+test-vm: ## in a virtual machine: losses of power, and a kernel that attaches by itself (POWER_CUTS=n)
 	@sh deploy/test-vm.sh
 test-all: ## both with ten seeds a fault, and what needs an Engine on each supported one
 	@sh deploy/test-all.sh
