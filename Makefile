@@ -9,7 +9,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo 'Settings: STORE=etcd://host:port (your etcd; STORE=own goes back to one on this host), ETCD_PORT, ETCD_PEER_PORT,'
 	@echo '          REGISTRATOR_PORT, ROOT (folder of volumes; stays as it is until make purge), OPENEBS_HOST, OPENEBS_PORTS,'
-	@echo '          OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
+	@echo '          OPENEBS_ATTACH, OPENEBS_LOG_LEVEL, BASE and ETCD_IMAGE (images); DOCKER_HOST or a context names the daemon.'
 
 demo: ## a host from nothing, and the story of a volume on it
 	@sh deploy/demo.sh
@@ -37,7 +37,7 @@ test: ## set up what tests need, and run all but the faults
 	@sh deploy/test.sh
 test-faults: ## break engines, etcds and sidecars, and see what the registry says (FAULT_SEEDS=n, SEEDS=1,2,3)
 	@sh deploy/test-faults.sh
-test-vm: ## in a virtual machine: cut its power, and see what is left (POWER_CUTS=n)
+test-vm: ## in a virtual machine: losses of power, and a kernel that attaches by itself (POWER_CUTS=n)
 	@sh deploy/test-vm.sh
 test-all: ## both with ten seeds a fault, and what needs an Engine on each supported one
 	@sh deploy/test-all.sh

@@ -29,6 +29,7 @@ end_volumes() {
   end_initiators
   disable_plugin
   end_initiators
+  end_container "$iscsid_container"
   end_targets
 }
 

@@ -15,6 +15,7 @@ etcd_container=openebs-etcd
 etcd_volume=openebs-etcd
 sidecar_container=openebs-registrator
 demo_container=openebs-demo
+iscsid_container=openebs-iscsid
 vsm_image=openebs/vsm:$version
 sidecar_image=openebs/registrator-sidecar:$version
 rootfs_image=openebs/registrator-rootfs:$version

@@ -41,7 +41,7 @@ assemble() {
 wanted_settings() {
   echo "OPENEBS_STORE=$store"
   echo "OPENEBS_ROOT=$(volumes_root)"
-  for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
+  for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_ATTACH OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
     value=$(setting "$name" '')
     [ -z "$value" ] || echo "$name=$value"
   done
@@ -101,7 +101,7 @@ if [ "${1:-}" = assemble ]; then
   step "plugin in $folder" assemble
   exit
 fi
-for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
+for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_ATTACH OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
   value=$(setting "$name" '')
   [ -z "$value" ] || remember "$name" "$value"
 done

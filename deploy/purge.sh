@@ -47,7 +47,7 @@ own_volumes() {
 confirm() {
   say "make purge removes from the Docker Engine at $endpoint:"
   note "volumes and their data: $(echo "$volumes" | tr '\n' ' ')"
-  note "containers $sidecar_container, $etcd_container; plugin $plugin; volume $etcd_volume; images openebs/*:$version"
+  note "containers $sidecar_container, $etcd_container, $iscsid_container; plugin $plugin; volume $etcd_volume; images openebs/*:$version"
   folders="$run, $build"
   ! root_is_ours || folders="$root, $folders"
   note "folders $folders"
@@ -84,6 +84,7 @@ remove_plugin_and_containers() {
   end_initiators
   remove_plugin
   end_initiators
+  end_container "$iscsid_container"
   end_targets
   end_container "$etcd_container"
 }

@@ -68,6 +68,12 @@ report_volumes() {
   done <<LIST
 $list
 LIST
+  # Only where the kernel attaches: without it a session that breaks stays broken.
+  iscsid=$(state_of "$iscsid_container")
+  case $iscsid in
+    running | missing) ;;
+    *) reasons="$reasons $iscsid_container: $iscsid;" ;;
+  esac
   if [ -z "$reasons" ]; then
     healthy volumes "$served served here, $(attached) attached"
   else

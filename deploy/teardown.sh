@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # How what `make up` made is ended, in an order that loses nothing: consumers first (they are their owner's to end), then
-# initiators (they write out and unmount), then the plugin, then targets, then etcd. Sourced after lib.sh and engine.sh; names of those files:
+# initiators (they write out, unmount and log out), then iscsid where there is one, the plugin, targets, etcd. Sourced after lib.sh and engine.sh; names of those files:
 # shellcheck disable=SC2154
 
 # ours ROLE [FILTER...]: ids of the containers with that role, running or not.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test-vm.sh [FILE...]   what needs a kernel and a disk of its own, in a virtual machine: all files of test/vm, or the named ones
 #
-# Nothing of this machine's kernel is used: qemu emulates the processor. POWER_CUTS=n: how often the power is cut (2).
+# Nothing of this machine's kernel is used: qemu emulates the processor. POWER_CUTS=n: how often the power is cut in test/vm/power.test.ts (1).
 set -eu
 # shellcheck source=deploy/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -16,4 +16,4 @@ if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != insta
 fi
 [ $# -gt 0 ] || set -- "$top"/test/vm/*.test.ts
 # A cut takes up to a minute and a half.
-exec sh "$top/deploy/test.sh" --bail "--timeout=$((${POWER_CUTS:-2} * 150 + 600))" --jobs=1 "$@"
+exec sh "$top/deploy/test.sh" --bail "--timeout=$((${POWER_CUTS:-1} * 150 + 900))" --jobs=1 "$@"

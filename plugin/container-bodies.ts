@@ -2,6 +2,7 @@ import type { ContainerCreateOptions } from 'dockerode'
 import { sizeOf, type Target, type Volume, type VolumeSpec } from '../registry/records.ts'
 import { initiatorIqn } from '../vsm/iqn.ts'
 import { initiatorLabels, labels, targetLabels } from '../vsm/labels.ts'
+import type { Way } from './attach.ts'
 import { extraOptions, showOptions } from './volume-options.ts'
 
 /**
@@ -18,6 +19,12 @@ export const initiatorName = (volume: string): string => `initiator-${volume}`
 
 /** Label that ties a container to one life of a volume: a name can be used again, a uuid not. */
 export const uuidLabel = 'openebs.uuid'
+
+/** Stands in `uuidLabel` of a container that is of no volume: one of that name without it is another's. */
+export const noVolume = '00000000-0000-0000-0000-000000000000'
+
+/** Label with the way in which an initiator attaches. One that runs is left alone though it is another than the chosen one. */
+export const wayLabel = 'openebs.attach'
 
 /**
  * Label with what a container was made for and cannot be changed in it. When it differs the container is made anew;
@@ -113,6 +120,7 @@ export const initiatorContainer = (
   { mounts, secrets }: InitiatorFolders,
   image: string,
   security: readonly string[],
+  way: Way = 'userspace',
 ): ContainerSpec => ({
   name: initiatorName(volume.name),
   body: {
@@ -122,6 +130,7 @@ export const initiatorContainer = (
       ...initiatorLabels({ volume: volume.name, epoch: target.epoch }),
       [uuidLabel]: volume.uuid,
       [madeForLabel]: madeFor(volume, `${target.portal} epoch ${target.epoch} in ${mounts}`),
+      [wayLabel]: way,
     },
     Env: environment({
       VOLUME: volume.name,
@@ -131,6 +140,7 @@ export const initiatorContainer = (
       FS: volume.spec.fs,
       INITIATOR: initiatorIqn(host),
       EPOCH: String(target.epoch),
+      ATTACH: way === 'kernel' ? way : undefined,
       ...chap(volume),
       MOUNT: volume.spec.mount,
       ACCESS: volume.spec.access,
@@ -149,12 +159,26 @@ export const initiatorContainer = (
       LogConfig: smallLog,
       CapDrop: ['ALL'],
       CapAdd: ['SYS_ADMIN', 'MKNOD', ...(givesAway(volume.spec) ? ['CHOWN'] : [])],
-      Devices: [device('/dev/fuse'), device('/dev/loop-control')],
-      DeviceCgroupRules: ['b 7:* rwm'],
+      ...devices[way],
       SecurityOpt: ['no-new-privileges', ...mountSecurity(security)],
     },
   },
 })
+
+/** Which disk or loop device it will be is not known before; SCSI disks have sixteen major numbers. */
+const scsiDisks = [
+  8,
+  ...Array.from({ length: 7 }, (_, n) => 65 + n),
+  ...Array.from({ length: 8 }, (_, n) => 128 + n),
+]
+const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
+const devices = {
+  userspace: {
+    Devices: [device('/dev/fuse'), device('/dev/loop-control')],
+    DeviceCgroupRules: ['b 7:* rwm'],
+  },
+  kernel: { DeviceCgroupRules: scsiDisks.map((major) => `b ${major}:* rwm`) },
+} satisfies Record<Way, object>
 
 /** Whether the root folder is made for another than root. */
 const givesAway = ({ uid, gid }: VolumeSpec): boolean => uid !== undefined || gid !== undefined
@@ -214,8 +238,6 @@ export const splitPortal = (portal: string): [string, string] => {
 
 /** Whether a login is asked for. The password itself comes by files: whoever may inspect a container sees its environment. */
 const chap = ({ spec }: Volume): Record<string, string> => (spec.chap ? { CHAP: 'yes' } : {})
-
-const device = (path: string) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rwm' })
 
 const environment = (variables: Record<string, string | undefined>): string[] =>
   Object.entries(variables).flatMap(([name, value]) =>

@@ -71,6 +71,7 @@ export class Convergence {
       const { attachment } = this.#steps.ready(name)
       if (!attachment) return
       await records.attach(attachment)
+      await this.#parts.initiators.tend(known.volume)
       await this.#parts.initiators.learn(name)
       await this.#parts.initiators.showAgain(name)
     })

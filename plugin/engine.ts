@@ -5,7 +5,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
-import { type ContainerSpec, madeForLabel, uuidLabel } from './container-bodies.ts'
+import { type ContainerSpec, madeForLabel, uuidLabel, wayLabel } from './container-bodies.ts'
 import { Bridge, firstAddress, Info, Inspected, Listed, printed, Stopped } from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
 import type { Holder } from './volume-health.ts'
@@ -75,7 +75,8 @@ export class Engine {
 
   /**
    * Makes the container exist, belong to this volume and run; returns its id. One of the same name that is another's
-   * is not touched: `in-use`. One of ours that was made for other settings is replaced.
+   * is not touched: `in-use`. One of ours that was made for other settings is replaced; one that attaches in another way, when
+   * it does not run.
    */
   async ensure(spec: ContainerSpec): Promise<string> {
     const found = await this.find(spec.name)
@@ -85,7 +86,7 @@ export class Engine {
           'in-use',
           `a container named ${spec.name} exists that this volume did not make: rename or remove it`,
         )
-      const mine = isMadeFor(spec, found)
+      const mine = isMadeFor(spec, found) && (isAtWork(found) || isSameWay(spec, found))
       if (mine && found.State.Running) return found.Id
       if (mine) {
         await this.#start(spec.name, found.Id)
@@ -339,6 +340,13 @@ const isOurs = (spec: ContainerSpec, found: Inspected): boolean =>
 
 const isMadeFor = (spec: ContainerSpec, found: Inspected): boolean =>
   found.Config.Labels?.[madeForLabel] === spec.body.Labels?.[madeForLabel]
+
+/** It runs, and is not being restarted over and over. */
+const isAtWork = ({ State }: Inspected): boolean => State.Running && State.Status !== 'restarting'
+
+/** A label of before there was a choice is missing, and means userspace. */
+const isSameWay = (spec: ContainerSpec, found: Inspected): boolean =>
+  (found.Config.Labels?.[wayLabel] ?? 'userspace') === (spec.body.Labels?.[wayLabel] ?? 'userspace')
 
 /** Our entrypoints write what went wrong as "openebs: error: <sentence>". */
 export const errorLine = (log: string): string | undefined =>

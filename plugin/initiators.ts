@@ -5,8 +5,11 @@ import { pause, until } from '../process/backoff.ts'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import { aborted } from '../process/lifecycle.ts'
 import type { Target, Volume } from '../registry/records.ts'
+import { targetIqn } from '../vsm/iqn.ts'
+import type { Way } from './attach.ts'
 import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
+import type { Iscsid } from './iscsid.ts'
 import { type Served, served } from './mount-table.ts'
 
 export interface InitiatorSettings {
@@ -20,6 +23,7 @@ export interface InitiatorSettings {
   security: readonly string[]
   /** Has the volume's password stand there. */
   secret: (volume: Volume, target: Target) => Promise<unknown>
+  iscsid: Iscsid
   /** Told the id of every initiator that was made or found. */
   learned: (volume: string, id: string) => void
 }
@@ -41,16 +45,17 @@ export class Initiators {
 
   /** In ms since 1970; undefined where no initiator serves the mount now. */
   async servedSince(volume: string): Promise<number | undefined> {
-    return (await this.#now(volume))?.since
+    return (await this.now(volume))?.since
   }
 
-  #now(volume: string): Promise<Served | undefined> {
+  /** How it is served; undefined where no initiator does now. */
+  now(volume: string): Promise<Served | undefined> {
     return served(this.#settings.mounts, volume)
   }
 
   /** Whether containers can be given the mount. */
   async #isServed(volume: string): Promise<boolean> {
-    return (await this.#now(volume))?.visible ?? false
+    return (await this.now(volume))?.visible ?? false
   }
 
   /**
@@ -58,7 +63,7 @@ export class Initiators {
    * plugin's folder, and a container that uses it goes on. Does nothing where it is seen, or where none is served.
    */
   async showAgain(volume: string): Promise<void> {
-    const now = await this.#now(volume)
+    const now = await this.now(volume)
     if (now?.mountsAgain && !now.visible) await this.#engine.signal(initiatorName(volume), 'SIGUSR1')
   }
 
@@ -66,7 +71,7 @@ export class Initiators {
    * Has the containers of a volume made, by `makeTarget` and by us, as soon as the Engine serves its API. While the Engine
    * restores containers it does not, and waits for this very call: then both come up by themselves, by their restart
    * policy, and this only watches until the volume is served, or `end` has come. Nothing of it goes on when it has ended.
-   * Resolves with what stood in the way.
+   * Resolves with what stood in the way; rejects with `denied` where the way to attach that was asked for cannot be had.
    */
   async make(volume: Volume, end: number, makeTarget: () => Promise<Target>): Promise<unknown> {
     if (await this.#isServed(volume.name)) return undefined
@@ -82,6 +87,7 @@ export class Initiators {
       done.abort()
       await Promise.allSettled([making, served])
     }
+    if (isFailure(obstacle, 'denied')) throw obstacle
     return obstacle
   }
 
@@ -112,6 +118,11 @@ export class Initiators {
     if (found) this.#settings.learned(volume, found.Id)
   }
 
+  /** Has what keeps the volume attached run, beside the initiator, whoever ended it. */
+  async tend({ name }: Volume): Promise<void> {
+    await this.#settings.iscsid.tend(targetIqn(name))
+  }
+
   async #make(
     volume: Volume,
     makeTarget: () => Promise<Target>,
@@ -126,7 +137,10 @@ export class Initiators {
           if (signal.aborted) return
           await this.#settings.secret(volume, current)
           await this.#makeMountpoint(volume.name)
-          this.#settings.learned(volume.name, await this.#engine.ensure(this.#container(volume, current)))
+          const way = await this.#settings.iscsid.wayFor(current.iqn)
+          if (way === 'kernel') await this.#settings.iscsid.ensure()
+          const id = await this.#engine.ensure(this.#container(volume, current, way))
+          this.#settings.learned(volume.name, id)
           await this.showAgain(volume.name)
           return
         }
@@ -158,12 +172,16 @@ export class Initiators {
     }
   }
 
-  /** Unmounts, logs out and removes the container, which waits until nothing holds the file system any more. */
+  /**
+   * Unmounts, logs out and removes the container, which waits until nothing holds the file system any more. One that was
+   * killed could not log out.
+   */
   async remove(volume: Volume): Promise<void> {
     await this.#engine.remove({
       name: initiatorName(volume.name),
       body: { Labels: { [uuidLabel]: volume.uuid } },
     })
+    await this.#settings.iscsid.forget(volume, targetIqn(volume.name), this.#settings.hostMounts)
   }
 
   /**
@@ -196,7 +214,7 @@ export class Initiators {
     return (all - free) * size
   }
 
-  #container(volume: Volume, target: Target) {
+  #container(volume: Volume, target: Target, way: Way) {
     const { host, hostMounts, hostSecrets, image, security } = this.#settings
     return initiatorContainer(
       volume,
@@ -205,6 +223,7 @@ export class Initiators {
       { mounts: hostMounts, secrets: hostSecrets },
       image,
       security,
+      way,
     )
   }
 }

@@ -21,6 +21,7 @@ import { Engine } from './engine.ts'
 import { growHandler } from './growth.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
+import { Iscsid } from './iscsid.ts'
 import { isRegistered, KnownRegistry } from './known-registry.ts'
 import { LocalCopy } from './local-copy.ts'
 import { Observer } from './observer.ts'
@@ -145,11 +146,22 @@ function wireVolumes(parts: {
     image,
     security,
   })
+  const iscsid = new Iscsid(
+    engine,
+    {
+      choice: own.OPENEBS_ATTACH,
+      host,
+      image,
+      security,
+    },
+    log,
+  )
   const initiators = new Initiators(engine, {
     host,
     mounts: join(propagatedMount, 'mounts'),
     hostMounts: join(facts.data, 'mounts'),
     hostSecrets: join(facts.data, 'secrets'),
+    iscsid,
     secret: (volume, target) => secrets.recover(volume, target),
     image,
     security,
@@ -192,7 +204,7 @@ function wireVolumes(parts: {
   const observer = new Observer(
     {
       attached: () => local.all().flatMap(({ volume, attachment }) => (attachment ? [volume.name] : [])),
-      servedSince: (volume) => initiators.servedSince(volume),
+      served: (volume) => initiators.now(volume),
       used: (volume) => initiators.used(volume),
       holders: (volume) => engine.holders(volume),
     },

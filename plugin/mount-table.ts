@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Way, ways } from './attach.ts'
 
 /** One line of /proc/self/mountinfo (proc_pid_mountinfo(5)), paths decoded. */
 export interface MountLine {
@@ -43,6 +44,8 @@ export interface Served {
   readonly visible: boolean
   /** Whether its initiator can be asked to mount it once more (SIGUSR1). */
   readonly mountsAgain: boolean
+  /** How its initiator attached it. One of before there was a choice says nothing: in user space. */
+  readonly way: Way
 }
 
 /**
@@ -56,8 +59,15 @@ export const served = async (folder: string, volume: string): Promise<Served | u
   if (status === undefined) return undefined
   const point = join(folder, volume)
   const visible = (await readMounts()).some(({ mountPoint }) => mountPoint === point)
-  return { since: status.since, visible, mountsAgain: status.text.includes('mount-again') }
+  return {
+    since: status.since,
+    visible,
+    mountsAgain: status.text.includes('mount-again'),
+    way: wayOf(status.text),
+  }
 }
+
+const wayOf = (text: string): Way => ways.find((way) => text.includes(`attached by ${way}\n`)) ?? 'userspace'
 
 /** A leading dot keeps it apart from every volume's own folder. */
 export const statusFile = (folder: string, volume: string): string => join(folder, `.${volume}.status`)

@@ -1,6 +1,7 @@
 import { pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
+import type { Way } from './attach.ts'
 import { type Health, type Holder, judge } from './volume-health.ts'
 
 /** ms between two looks at a volume, and those after which what was seen is no longer told. */
@@ -8,7 +9,7 @@ const lookEvery = 10_000
 const forgetAfter = 3 * lookEvery
 
 /** What is told of a volume, as docker shows it under Status. */
-export type Seen = Partial<Health> & { used?: number }
+export type Seen = Partial<Health> & { attach?: Way; used?: number }
 
 /** What was found at a time of the clock. */
 interface Dated<T> {
@@ -19,7 +20,7 @@ interface Dated<T> {
 export interface Sources {
   /** Names of the volumes that are attached to this host. */
   attached: () => string[]
-  servedSince: (volume: string) => Promise<number | undefined>
+  served: (volume: string) => Promise<{ since: number; way: Way } | undefined>
   used: (volume: string) => Promise<number>
   holders: (volume: string) => Promise<Holder[]>
 }
@@ -33,7 +34,10 @@ export class Observer {
   readonly #log: Log
   readonly #clock: () => number
   /** With the time since which the mount that was seen is served. */
-  readonly #health = new Map<string, Dated<{ health: Health; since: number | undefined }>>()
+  readonly #health = new Map<
+    string,
+    Dated<{ health: Health; since?: number | undefined; way?: Way | undefined }>
+  >()
   readonly #used = new Map<string, Dated<number>>()
   /** One look at a time of each kind and volume: one that hangs is not joined by others. */
   readonly #underWay = new Set<string>()
@@ -57,9 +61,9 @@ export class Observer {
 
   /** What was seen last; from memory. */
   seen(volume: string): Seen {
-    const health = this.#told(this.#health.get(volume))?.health
+    const { health, way } = this.#told(this.#health.get(volume)) ?? {}
     const used = this.#told(this.#used.get(volume))
-    return { ...health, ...(used !== undefined && { used }) }
+    return { ...(way && { attach: way }), ...health, ...(used !== undefined && { used }) }
   }
 
   #told<T>(seen: Dated<T> | undefined): T | undefined {
@@ -80,12 +84,12 @@ export class Observer {
   }
 
   async #lookAtHealth(volume: string): Promise<void> {
-    const since = await this.#sources.servedSince(volume)
+    const { since, way } = (await this.#sources.served(volume)) ?? {}
     const before = this.#health.get(volume)?.found
     // nobody can have come to hold an older mount than this one: the Engine need not be asked
     const isSame = before?.health.health === 'healthy' && before.since === since
     const health = isSame ? before.health : judge(since, await this.#sources.holders(volume))
-    this.#health.set(volume, { found: { health, since }, at: this.#clock() })
+    this.#health.set(volume, { found: { health, since, way }, at: this.#clock() })
     if (since === undefined) this.#used.delete(volume)
     else this.#once(`use of ${volume}`, () => this.#lookAtUse(volume))
   }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { logLevels } from '../process/log.ts'
 import { version } from '../process/version.ts'
 import { hostName } from '../registry/keys.ts'
+import { attachChoices } from './attach.ts'
 
 const portRange = z
   .string()
@@ -41,6 +42,12 @@ export const settings = {
     .string()
     .default(`openebs/vsm:${version}`)
     .describe('Image of VSMs. The default one comes with the plugin and is loaded where it is missing.'),
+  OPENEBS_ATTACH: z
+    .enum(attachChoices)
+    .default('auto')
+    .describe(
+      'How volumes are attached: by the kernel, in userspace, or auto: by the kernel where it has iscsi_tcp.',
+    ),
   OPENEBS_REVIVE: z
     .enum(['yes', 'no'])
     .default('yes')

@@ -1,4 +1,11 @@
-import { bindSecurity, type ContainerSpec, mountSecurity, smallLog, uuidLabel } from '../container-bodies.ts'
+import {
+  bindSecurity,
+  type ContainerSpec,
+  mountSecurity,
+  noVolume,
+  smallLog,
+  uuidLabel,
+} from '../container-bodies.ts'
 
 /** Create bodies of the doctor's one-shot containers; docs/security.md says why each has what it has. Pure. */
 
@@ -11,8 +18,8 @@ export interface DoctorPlace {
   security: readonly string[]
 }
 
-/** Of no volume: the Engine's part removes by this label, and a container of that name without it is another's. */
-const ofNoVolume = { [uuidLabel]: '00000000-0000-0000-0000-000000000000' }
+/** The Engine's part removes by this label. */
+const ofNoVolume = { [uuidLabel]: noVolume }
 
 /** Lists the folders of volumes. `Mounts`, not `Binds`: a look makes no folder. */
 export const surveyContainer = ({ root, image, security }: DoctorPlace): ContainerSpec => ({
@@ -34,7 +41,7 @@ export const surveyContainer = ({ root, image, security }: DoctorPlace): Contain
 /** Unmounts what a killed initiator left. */
 export const releaseMountContainer = (
   volume: string,
-  { hostMounts, image, security }: DoctorPlace,
+  { hostMounts, image, security }: Omit<DoctorPlace, 'root'>,
 ): ContainerSpec => ({
   name: 'openebs-release',
   body: {

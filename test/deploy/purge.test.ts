@@ -31,6 +31,7 @@ const whole: Answers = {
   'volume inspect*Labels*': 'echo etcd',
   'container inspect*openebs-etcd': 'echo etcd',
   'container inspect*openebs-registrator': 'echo registrator',
+  'container inspect*openebs-iscsid': 'echo iscsid',
   'plugin inspect*Description*': "echo 'Volumes (0.1.0, build 0123456789ab)'",
   'plugin inspect*Enabled*': 'echo true',
   'plugin inspect*Id*': 'echo 0123',
@@ -88,6 +89,11 @@ t.test('purge erases the folder that make up made, whatever ROOT says by now', a
   t.match(asked, /-v \/srv:\/parent --entrypoint rm/)
   t.match(asked, erased('ours'))
   t.match(asked, /docker volume rm v1/)
+  t.match(
+    asked,
+    /docker plugin rm -f openebs\n(.*\n)*docker rm -f openebs-iscsid/,
+    'no initiator can come any more',
+  )
 })
 
 t.test('purge erases no folder that make up did not make', async (t) => {

@@ -201,21 +201,31 @@ export class EngineHost {
 
   /** An image of this machine's programs and the libraries they need: nothing can be pulled there. */
   async importImage(name: string, programs: readonly string[], ...changes: string[]): Promise<void> {
-    const printed = await run('ldd', [...programs])
-    const libraries = new Set(
-      [...printed.stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1] ?? ''),
-    )
-    const files = [...programs, ...libraries].map((file) => file.slice(1))
-    const tar = `tar -ch -C / -- "$@" | docker import ${changes.map((_, index) => `--change "$change${index}"`).join(' ')} - "$image"`
-    const variables = Object.fromEntries(changes.map((change, index) => [`change${index}`, change]))
-    const env = { ...process.env, DOCKER_HOST: this.endpoint, image: name, ...variables }
-    await run('sh', ['-c', tar, 'sh', ...files], { env })
+    await importImage(this.endpoint, name, programs, ...changes)
   }
 
   async #script(command: string, ...args: string[]): Promise<string> {
     const env = { ...process.env, ENGINE_SUITE: this.#suite }
     return (await run(script, [command, this.folder, ...args], { env, maxBuffer })).stdout
   }
+}
+
+/** The same, for the Engine at any endpoint. */
+export const importImage = async (
+  endpoint: string,
+  name: string,
+  programs: readonly string[],
+  ...changes: string[]
+): Promise<void> => {
+  const printed = await run('ldd', [...programs])
+  const libraries = new Set(
+    [...printed.stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1] ?? ''),
+  )
+  const files = [...programs, ...libraries].map((file) => file.slice(1))
+  const tar = `tar -ch -C / -- "$@" | docker import ${changes.map((_, index) => `--change "$change${index}"`).join(' ')} - "$image"`
+  const variables = Object.fromEntries(changes.map((change, index) => [`change${index}`, change]))
+  const env = { ...process.env, DOCKER_HOST: endpoint, image: name, ...variables }
+  await run('sh', ['-c', tar, 'sh', ...files], { env })
 }
 
 const cache = process.env.OPENEBS_CACHE ?? join(import.meta.dirname, '../../.cache')

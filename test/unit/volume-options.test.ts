@@ -193,7 +193,7 @@ t.test(
     const observer = new Observer(
       {
         attached: () => ['v'],
-        servedSince: async () => since,
+        served: async () => (since === undefined ? undefined : { since, way: 'kernel' as const }),
         used: () => used(),
         holders: async () => {
           asked++
@@ -209,7 +209,7 @@ t.test(
     }
     t.strictSame(observer.seen('v'), {}, 'nothing yet')
     await look()
-    t.strictSame(observer.seen('v'), { health: 'healthy', used: 4096 })
+    t.strictSame(observer.seen('v'), { attach: 'kernel', health: 'healthy', used: 4096 })
     await look()
     t.equal(asked, 1, 'the same mount is served: the Engine is not asked again')
 
@@ -224,10 +224,14 @@ t.test(
       return new Promise(() => {})
     }
     await look()
-    t.strictSame(observer.seen('v'), { health: 'degraded', degraded: ['web'] }, 'the new mount is not theirs')
+    t.strictSame(
+      observer.seen('v'),
+      { attach: 'kernel', health: 'degraded', degraded: ['web'] },
+      'the new mount is not theirs',
+    )
     holders = [{ name: 'web', started: 500 }]
     await look()
-    t.strictSame(observer.seen('v'), { health: 'healthy' }, 'started anew')
+    t.strictSame(observer.seen('v'), { attach: 'kernel', health: 'healthy' }, 'started anew')
     t.equal(hanging, 1, 'one look at a mount that hangs, not one each time')
     now = 60_000
     t.strictSame(observer.seen('v'), {}, 'what is too old is not told')

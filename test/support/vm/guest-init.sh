@@ -14,7 +14,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ln -sfn /proc/self/fd /dev/fd
 hostname vm
 ip link set lo up
-modprobe -a virtio_net overlay bridge br_netfilter veth loop fuse
+modprobe -a virtio_net overlay bridge br_netfilter veth loop fuse iscsi_tcp sd_mod
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2

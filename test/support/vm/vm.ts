@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { until } from '../../../process/backoff.ts'
-import type { Ran } from '../engine-host.ts'
+import { importImage, type Ran } from '../engine-host.ts'
 import type { Teardown } from '../etcd.ts'
+import { sidecarImage } from '../plugin-host.ts'
 
 const run = promisify(execFile)
 const maxBuffer = 1 << 26
@@ -81,8 +82,11 @@ export class Vm {
     await once(qemu, 'exit')
   }
 
+  get #endpoint(): string {
+    return `tcp://127.0.0.1:${this.#files.port}`
+  }
   get #env() {
-    return { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${this.#files.port}` }
+    return { ...process.env, DOCKER_HOST: this.#endpoint }
   }
   get #console(): string {
     return join(this.folder, 'console.log')
@@ -104,10 +108,26 @@ export class Vm {
    * As `make up` does. The Engine gives a plugin some ten seconds until it listens; its first start, from a disk that nothing
    * was read of yet, may take longer here: so it is repeated, as the user would.
    */
-  async enablePlugin(): Promise<void> {
-    await this.docker('plugin', 'set', 'openebs', 'OPENEBS_HOST=vm')
+  async enablePlugin(...settings: string[]): Promise<void> {
+    await this.docker('plugin', 'set', 'openebs', 'OPENEBS_HOST=vm', ...settings)
     const enabled = async () => (await this.tryDocker('plugin', 'enable', 'openebs')).code === 0
     await this.until('the plugin is enabled', enabled)
+  }
+
+  /** An image of this machine's programs. */
+  importImage(name: string, programs: readonly string[]): Promise<void> {
+    return importImage(this.#endpoint, name, programs)
+  }
+
+  /** Runs a script as root of the guest, outside of all containers, and prints what it printed. */
+  async guest(script: string): Promise<string> {
+    const name = 'guest'
+    if ((await this.tryDocker('start', name)).code !== 0)
+      await this.docker(
+        ...['run', '-d', '--name', name, '--privileged', '--pid', 'host', '--network', 'host'],
+        ...['--entrypoint', 'sleep', sidecarImage, 'infinity'],
+      )
+    return this.docker('exec', name, 'chroot', '/proc/1/root', 'bash', '-euc', script)
   }
 
   /** docker as a process that goes on, such as `logs -f`: its output is read from `stdout`. */
