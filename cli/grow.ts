@@ -1,4 +1,4 @@
-import { Failure } from '../process/failure.ts'
+import { explain, Failure, isFailure } from '../process/failure.ts'
 import { Growth } from '../registry/growth.ts'
 import { decode, keys } from '../registry/keys.ts'
 import { size } from '../registry/size.ts'
@@ -19,10 +19,13 @@ export const grow = async (
   if (!entry) throw new Failure('not-found', `no volume ${volume} (registrator ls volumes)`)
   const { host } = decode('volumes', key, entry.value).placement
   const progress = (doing: string) => output.say(`${host}: ${doing}`)
-  const answer = Growth.parse(
-    await ask(store, host, { kind: 'grow', arguments: { volume, size: wanted } }, { progress }),
-  )
-  output.print(options.json ? json(answer) : told(answer))
+  const question = { kind: 'grow', arguments: { volume, size: wanted } }
+  const answer = await ask(store, host, question, { progress }).catch((error: unknown) => {
+    // the store has just answered: it is the plugin that does not
+    throw isFailure(error, 'unavailable') ? new Failure('conflict', explain(error)) : error
+  })
+  const growth = Growth.parse(answer)
+  output.print(options.json ? json(growth) : told(growth))
 }
 
 const told = ({ volume, before, size: now, waits }: Growth): string => {

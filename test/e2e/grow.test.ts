@@ -141,6 +141,19 @@ t.test('what cannot be had changes nothing', async (t) => {
   )
 })
 
+t.test('a host whose plugin does not run is named', async (t) => {
+  const record = {
+    ...{ name: 'far', uuid: '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11', spec: { size: 64 * MiB, fs: 'ext4' } },
+    ...{ placement: { host: 'h9' }, wanted: 'present', created: '2026-01-01T00:00:00.000Z' },
+  }
+  await host.etcdctl('put', '/openebs/v1/volumes/far', JSON.stringify(record))
+  t.match(await grow('far', '1G'), {
+    code: 1,
+    stderr: /the plugin of host h9 does not run: docker plugin enable/,
+  })
+  await host.etcdctl('del', '/openebs/v1/volumes/far')
+})
+
 t.test('a target that is started anew serves the size of now', async (t) => {
   await create('again', 'size=64M')
   await grow('again', '128M')

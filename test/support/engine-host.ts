@@ -191,7 +191,8 @@ export class EngineHost {
       const child = execFile('docker', args, { env, maxBuffer }, (error, stdout, stderr) =>
         resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
       )
-      child.stdin?.end(input)
+      // a command may end before it reads anything: how it ended is what counts
+      child.stdin?.on('error', () => {}).end(input)
     })
 
   /** Loads images that images.sh wrote: "vsm", "base". */

@@ -159,3 +159,53 @@ t.test('full provisioning takes the space at once, or leaves nothing', async (t)
   await host.engine.docker('rm', '--force', thin.target, full.target)
   await host.engine.exec('umount', thin.folder, full.folder)
 })
+
+t.test('a LUN grows with all of its space, or not at all', async (t) => {
+  const volume = host.volume('growing', { size: 32 * MiB, provision: 'full' })
+  const image = join(volume.folder, 'data.img')
+  await host.engine.exec('mkdir', '-p', volume.folder)
+  await host.engine.exec('mount', '-t', 'tmpfs', '-o', `size=${64 * MiB}`, 'tmpfs', volume.folder)
+  await volume.serve()
+  t.match(await volume.provision(), { code: 0 })
+  const grow = (...args: string[]) => volume.inTarget('openebs-grow', ...args)
+  const served = async () =>
+    Number(/^size: (\d+)$/m.exec((await volume.inTarget('openebs-target-health')).stdout)?.[1])
+  const allOf = async () => ({
+    served: await served(),
+    file: Number(await host.engine.exec('stat', '-c', '%s', image)),
+    described: JSON.parse(await host.engine.exec('cat', join(volume.folder, 'volume.json'))).size,
+  })
+  const isAll = async (size: number, what: string) =>
+    t.strictSame(await allOf(), { served: size, file: size, described: size }, what)
+
+  t.match(await grow('--check', String(48 * MiB)), { code: 0 })
+  await isAll(32 * MiB, 'a check changes nothing')
+  for (const time of ['once', 'twice']) {
+    t.match(await grow(String(48 * MiB)), { code: 0 })
+    await isAll(48 * MiB, time)
+  }
+  t.ok(Number(await host.engine.exec('stat', '-c', '%b', image)) * 512 >= 48 * MiB, 'its space is taken')
+  t.match(await grow(String(40 * MiB)), {
+    code: 65,
+    stderr: /has 50331648 bytes: it cannot shrink to 41943040/,
+  })
+  t.match(await grow(String(65 * MiB)), { code: 65, stderr: /does not fit: 17825792 more bytes are needed/ })
+  t.match(await grow('much'), { code: 64, stderr: /usage: openebs-grow/ })
+  await isAll(48 * MiB, 'what is refused changes nothing')
+
+  t.comment('there is room for what is asked for, and none for a hole that it had')
+  await host.engine.exec(
+    'fallocate',
+    '--punch-hole',
+    '--offset',
+    String(20 * MiB),
+    '--length',
+    String(20 * MiB),
+    image,
+  )
+  await host.engine.exec('fallocate', '--length', String(30 * MiB), join(volume.folder, 'other'))
+  t.match(await grow(String(50 * MiB)), { code: 65, stderr: /provision=full: size 52428800 cannot be taken/ })
+  await isAll(48 * MiB, 'nothing is left of it')
+  await host.engine.docker('rm', '--force', volume.target)
+  await host.engine.exec('umount', volume.folder)
+})
