@@ -41,7 +41,8 @@ export const iscsidContainer = ({
     Labels: {
       [labels.role]: 'iscsid',
       [uuidLabel]: noVolume,
-      [madeForLabel]: `${initiatorIqn(host)} of ${image}`,
+      // not of which image: a newer plugin leaves it alone, as its stop waits for all sessions
+      [madeForLabel]: initiatorIqn(host),
     },
     Env: [`OPENEBS_INITIATOR=${initiatorIqn(host)}`, `OPENEBS_STOP_WAIT=${stopTimeout - 10}`],
     StopTimeout: stopTimeout,
