@@ -24,12 +24,9 @@ prepare() {
   need OPENEBS_EPOCH
   [ -e /sys/class/iscsi_transport/tcp ] ||
     fail 75 'this kernel has no iscsi_tcp: modprobe iscsi_tcp on the host, and have it loaded at boot (/etc/modules-load.d)'
-  # iscsiadm wants these files; all that matters is in the record
-  mkdir -p /etc/iscsi /run/lock/iscsi "$database"
+  mkdir -p "$database"
   mount -t tmpfs -o mode=0700,size=1m tmpfs "$database"
-  mkdir "$database/ifaces"
-  : >/etc/iscsi/iscsid.conf
-  printf 'iface.iscsi_ifacename = %s\niface.transport_name = tcp\n' "$interface" >"$database/ifaces/$interface"
+  know_interface "$interface"
 }
 
 ours() { [ "$(cat "$1/targetname" 2>/dev/null)" = "$OPENEBS_IQN" ]; }
@@ -56,11 +53,9 @@ find_session() {
   done
 }
 
-iscsi() { iscsiadm --mode "$@"; }
-
 # log_out SESSION: however often it takes, as iscsid may be being started anew
 log_out() {
-  until reason=$(iscsi session --sid "${1#session}" --logout 2>&1) || [ ! -e "$sessions/$1" ]; do
+  until reason=$(end_session "$1" 2>&1) || [ ! -e "$sessions/$1" ]; do
     every_minute "cannot log out: $(echo "$reason" | tr '\n' ' ')"
     sleep 0.5
   done
@@ -90,7 +85,7 @@ node.session.auth.password = $(cat "/chap/$OPENEBS_EPOCH")"
 
 log_in() {
   answer=$(nc -z -w 2 "$host" "$port" 2>&1) || { echo "$answer"; return 1; }
-  iscsi node --targetname "$OPENEBS_IQN" --portal "$OPENEBS_PORTAL" --interface "$interface" --login
+  iscsiadm --mode node --targetname "$OPENEBS_IQN" --portal "$OPENEBS_PORTAL" --interface "$interface" --login
 }
 
 attach() {

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the scripts share that mount: loop devices and mounts, as the kernel tells of them. Needs lib.sh.
+# What the scripts share that mount: loop devices, mounts and iSCSI sessions, as the kernel tells of them. Needs lib.sh.
 
 # /dev is the container's own: a loop device that the kernel has is given a node here when it is needed.
 node() { [ -b "/dev/$1" ] || mknod -m 0600 "/dev/$1" b 7 "${1#loop}"; }
@@ -37,4 +37,18 @@ unmount_stale() {
     say "unmounting what was left at $1"
     umount -l "$1"
   done
+}
+
+# know_interface NAME: has iscsiadm know it, which wants a file for each. All that matters is in the record of a node.
+know_interface() {
+  mkdir -p /etc/iscsi /run/lock/iscsi /var/lib/iscsi/ifaces
+  : >/etc/iscsi/iscsid.conf
+  [ "$1" = default ] ||
+    printf 'iface.iscsi_ifacename = %s\niface.transport_name = tcp\n' "$1" >"/var/lib/iscsi/ifaces/$1"
+}
+
+# end_session SESSION: has iscsid log out of "session3"
+end_session() {
+  know_interface "$(cat "/sys/class/iscsi_session/$1/ifacename")"
+  timeout 60 iscsiadm --mode session --sid "${1#session}" --logout
 }
