@@ -41,7 +41,8 @@ export const iscsidContainer = ({
     Labels: {
       [labels.role]: 'iscsid',
       [uuidLabel]: noVolume,
-      [madeForLabel]: `${initiatorIqn(host)} of ${image}`,
+      // not the image: its stop waits for the sessions, and nobody is to wait for that because of an upgrade
+      [madeForLabel]: initiatorIqn(host),
     },
     Env: [`OPENEBS_INITIATOR=${initiatorIqn(host)}`, `OPENEBS_STOP_WAIT=${stopTimeout - 10}`],
     StopTimeout: stopTimeout,
