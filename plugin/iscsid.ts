@@ -41,7 +41,7 @@ export const iscsidContainer = ({
     Labels: {
       [labels.role]: 'iscsid',
       [uuidLabel]: noVolume,
-      // not of which image: a newer plugin leaves it alone, as its stop waits for all sessions
+      // not the image: its stop waits for the sessions, and nobody is to wait for that because of an upgrade
       [madeForLabel]: initiatorIqn(host),
     },
     Env: [`OPENEBS_INITIATOR=${initiatorIqn(host)}`, `OPENEBS_STOP_WAIT=${stopTimeout - 10}`],
