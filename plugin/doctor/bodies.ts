@@ -43,7 +43,8 @@ export const releaseMountContainer = (
   volume: string,
   { hostMounts, image, security }: Omit<DoctorPlace, 'root'>,
 ): ContainerSpec => ({
-  name: 'openebs-release',
+  // of its own for each: another that is made for another volume meanwhile would end it
+  name: `openebs-release-mount-${volume}`,
   body: {
     Image: image,
     Cmd: ['openebs-release', 'mount', volume],
@@ -61,7 +62,7 @@ export const releaseMountContainer = (
 
 /** Detaches a loop device whose file is gone. */
 export const releaseLoopContainer = (loop: string, { image }: DoctorPlace): ContainerSpec => ({
-  name: 'openebs-release',
+  name: `openebs-release-${loop}`,
   body: {
     Image: image,
     Cmd: ['openebs-release', 'loop', loop],
