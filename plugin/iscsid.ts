@@ -118,7 +118,9 @@ export class Iscsid {
     if (!(await loggedIn()).includes(iqn)) return
     this.#log.info({ volume: volume.name, iqn }, 'logging out of what no initiator has any more')
     await this.ensure()
-    const mount = releaseMountContainer(volume.name, { ...this.#settings, hostMounts })
+    const { body } = releaseMountContainer(volume.name, { ...this.#settings, hostMounts })
+    // a name of its own: another that is made for another volume meanwhile would end it
+    const mount = { name: `openebs-release-${volume.name}`, body }
     await this.#engine.runOnce(mount, `unmount what is left of volume ${volume.name}`)
     await this.#engine.runOnce(logoutContainer(volume, iqn, this.#settings), `log out of ${iqn}`)
   }

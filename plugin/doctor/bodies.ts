@@ -43,8 +43,7 @@ export const releaseMountContainer = (
   volume: string,
   { hostMounts, image, security }: Omit<DoctorPlace, 'root'>,
 ): ContainerSpec => ({
-  // of its own for each: another that is made for another volume meanwhile would end it
-  name: `openebs-release-mount-${volume}`,
+  name: 'openebs-release',
   body: {
     Image: image,
     Cmd: ['openebs-release', 'mount', volume],
@@ -62,7 +61,7 @@ export const releaseMountContainer = (
 
 /** Detaches a loop device whose file is gone. */
 export const releaseLoopContainer = (loop: string, { image }: DoctorPlace): ContainerSpec => ({
-  name: `openebs-release-${loop}`,
+  name: 'openebs-release',
   body: {
     Image: image,
     Cmd: ['openebs-release', 'loop', loop],
