@@ -60,6 +60,15 @@ export const printed = (log: Buffer): string => {
   return Buffer.concat(parts).toString('utf8')
 }
 
+/**
+ * What the status of a program in one of our containers says: 75 asks to be repeated (vsm/lib.sh), and of one that a signal
+ * ended, or whose container ended, nobody knows how far it came. Undefined for success.
+ */
+export const failureOf = (status: number | null): 'invalid' | 'unavailable' | undefined => {
+  if (status === 0) return undefined
+  return status === null || status === 75 || status > 128 ? 'unavailable' : 'invalid'
+}
+
 export const Stopped = z.object({
   Name: z.string(),
   HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }) }),

@@ -6,7 +6,16 @@ import { z } from 'zod'
 import { bounded, callDocker, type Docker, statusOf } from '../docker/client.ts'
 import { Failure, isFailure } from '../process/failure.ts'
 import { type ContainerSpec, madeForLabel, uuidLabel, wayLabel } from './container-bodies.ts'
-import { Bridge, firstAddress, Info, Inspected, Listed, printed, Stopped } from './engine-answers.ts'
+import {
+  Bridge,
+  failureOf,
+  firstAddress,
+  Info,
+  Inspected,
+  Listed,
+  printed,
+  Stopped,
+} from './engine-answers.ts'
 import type { StoppedContainer } from './revival.ts'
 import type { Holder } from './volume-health.ts'
 
@@ -124,7 +133,8 @@ export class Engine {
 
   /**
    * Runs a command in a running container and returns what it printed. `input` comes on its standard input: in arguments and
-   * environment anybody could read it. A status other than 0 is `invalid` with what it said of the error.
+   * environment anybody could read it. A status other than 0 is `invalid` with what it said of the error, or `unavailable` where
+   * it is to be repeated.
    */
   async exec(id: string, command: string[], doing: string, input?: string): Promise<string> {
     const hasInput = input !== undefined
@@ -144,8 +154,8 @@ export class Engine {
       return this.#collect(stream)
     })
     const { ExitCode } = await callDocker(doing, quick, (abortSignal) => exec.inspect({ abortSignal }))
-    if (ExitCode !== 0)
-      throw new Failure('invalid', errorLine(said) ?? `${doing}: ended with status ${ExitCode}`)
+    const kind = failureOf(ExitCode)
+    if (kind) throw new Failure(kind, errorLine(said) ?? `${doing}: ended with status ${ExitCode}`)
     return said
   }
 
@@ -300,13 +310,6 @@ export class Engine {
   /** Starts a container of the user's: with its Mounts it may take as long as they may. */
   async start(id: string): Promise<void> {
     await this.#start(id, id, 2 * patient)
-  }
-
-  /** Sends a signal to the first process of a running container. */
-  async signal(name: string, signal: NodeJS.Signals): Promise<void> {
-    await callDocker(`signal container ${name}`, quick, (abortSignal) =>
-      this.#docker.getContainer(name).kill({ signal, abortSignal }),
-    )
   }
 
   async #create(spec: ContainerSpec): Promise<string> {

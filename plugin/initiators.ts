@@ -10,7 +10,7 @@ import type { Way } from './attach.ts'
 import { initiatorContainer, initiatorName, uuidLabel } from './container-bodies.ts'
 import type { Engine } from './engine.ts'
 import type { Iscsid } from './iscsid.ts'
-import { type Served, served } from './mount-table.ts'
+import { askToMountAgain, type Served, served } from './mount-table.ts'
 
 export interface InitiatorSettings {
   host: string
@@ -59,12 +59,13 @@ export class Initiators {
   }
 
   /**
-   * Has a mount shown again that is served, but not seen here: an Engine that disables the plugin unmounts it in the
-   * plugin's folder, and a container that uses it goes on. Does nothing where it is seen, or where none is served.
+   * Has a mount shown again that is served, but not seen here: an Engine that disables the plugin or restarts unmounts it in
+   * the plugin's folder, and a container that uses it goes on. Does nothing where it is seen, or where none is served.
    */
   async showAgain(volume: string): Promise<void> {
+    const at = Date.now()
     const now = await this.now(volume)
-    if (now?.mountsAgain && !now.visible) await this.#engine.signal(initiatorName(volume), 'SIGUSR1')
+    if (now && !now.visible) await askToMountAgain(this.#settings.mounts, volume, at)
   }
 
   /**
@@ -132,6 +133,8 @@ export class Initiators {
     const ended = aborted(signal).then(() => false)
     while (!signal.aborted)
       try {
+        // also while the Engine restores containers
+        await this.showAgain(volume.name)
         if (await Promise.race([this.#engine.answers(), ended])) {
           const current = await makeTarget()
           if (signal.aborted) return
@@ -164,6 +167,8 @@ export class Initiators {
 
   async #said(volume: string): Promise<string> {
     try {
+      const now = await this.now(volume)
+      if (now) return unseen(volume, now)
       return (
         (await this.#engine.lastError(initiatorName(volume))) ?? `see: docker logs ${initiatorName(volume)}`
       )
@@ -226,6 +231,15 @@ export class Initiators {
       way,
     )
   }
+}
+
+/** Why a mount that is served is not seen here. */
+const unseen = (volume: string, { visible, elsewhere }: Served): string => {
+  if (visible) return 'it was, a moment later: try again'
+  const folder = elsewhere
+    ? `, which mounts it in another folder than the plugin's (peer group ${elsewhere})`
+    : ''
+  return `it is by ${initiatorName(volume)}${folder}, and the plugin does not see it: docker restart ${initiatorName(volume)} when no container uses the volume`
 }
 
 /** What a program prints. Rejects with `unavailable` when it ends with a status other than 0. */

@@ -191,11 +191,7 @@ function wireVolumes(parts: {
   const steps = new VolumeSteps(volumeParts)
   const convergence = new Convergence(volumeParts, steps, lock)
   if (own.OPENEBS_REVIVE === 'yes')
-    void serving.once
-      .then(() => (stop.aborted ? undefined : reviveConsumers(engine, convergence.here(), log)))
-      .catch((error: unknown) =>
-        log.warn({ reason: explain(error) }, 'could not look for containers to start'),
-      )
+    void serving.once.then(() => reviveConsumers(engine, convergence.here(), log, stop))
   const volumes = new Volumes(volumeParts, steps, lock, {
     restoring: () => !serving.yet,
     onMount: (name, id) => convergence.seen(name, id),

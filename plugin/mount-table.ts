@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { open, readFile } from 'node:fs/promises'
+import { constants, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Way, ways } from './attach.ts'
 
@@ -9,6 +9,8 @@ export interface MountLine {
   mountPoint: string
   type: string
   source: string
+  /** Number of the peer group that it shares mounts with; undefined where it shares none. */
+  peers?: string | undefined
 }
 
 const decode = (path: string): string =>
@@ -17,10 +19,11 @@ const decode = (path: string): string =>
 export const parseMountInfo = (text: string): MountLine[] =>
   text.split('\n').flatMap((line) => {
     const [left = '', right = ''] = line.split(' - ')
-    const [, , , root, mountPoint] = left.split(' ')
+    const [, , , root, mountPoint, , ...fields] = left.split(' ')
     const [type, source] = right.split(' ')
     if (!root || !mountPoint || !type) return []
-    return [{ root: decode(root), mountPoint: decode(mountPoint), type, source: decode(source ?? '') }]
+    const peers = fields.find((field) => field.startsWith('shared:'))?.slice('shared:'.length)
+    return [{ root: decode(root), mountPoint: decode(mountPoint), type, source: decode(source ?? ''), peers }]
   })
 
 export const readMounts = async (): Promise<MountLine[]> =>
@@ -42,8 +45,8 @@ export interface Served {
   readonly since: number
   /** Whether the mount is in our table. An Engine that disables a plugin takes the mounts out of it. */
   readonly visible: boolean
-  /** Whether its initiator can be asked to mount it once more (SIGUSR1). */
-  readonly mountsAgain: boolean
+  /** Peer group of the folder that its initiator mounts in, where that is not the one of ours. */
+  readonly elsewhere: string | undefined
   /** How its initiator attached it. One of before there was a choice says nothing: in user space. */
   readonly way: Way
 }
@@ -58,19 +61,43 @@ export const served = async (folder: string, volume: string): Promise<Served | u
   const status = await lockedStatus(statusFile(folder, volume))
   if (status === undefined) return undefined
   const point = join(folder, volume)
-  const visible = (await readMounts()).some(({ mountPoint }) => mountPoint === point)
+  const mounts = await readMounts()
+  const theirs = /^folder of peer group (\d+)$/m.exec(status.text)?.[1]
+  const ours = mounts.findLast(({ mountPoint }) => isWithin(folder, mountPoint))?.peers
   return {
     since: status.since,
-    visible,
-    mountsAgain: status.text.includes('mount-again'),
+    visible: mounts.some(({ mountPoint }) => mountPoint === point),
+    elsewhere: theirs === ours ? undefined : theirs,
     way: wayOf(status.text),
   }
 }
+
+const isWithin = (path: string, mountPoint: string): boolean =>
+  path === mountPoint || mountPoint === '/' || path.startsWith(`${mountPoint}/`)
 
 const wayOf = (text: string): Way => ways.find((way) => text.includes(`attached by ${way}\n`)) ?? 'userspace'
 
 /** A leading dot keeps it apart from every volume's own folder. */
 export const statusFile = (folder: string, volume: string): string => join(folder, `.${volume}.status`)
+
+/**
+ * Has the initiator of a volume mount it once more, if it has not since `unseenAt` (ms since 1970). It is asked by a FIFO in
+ * their common folder, which needs no Engine. Does nothing where no initiator listens.
+ */
+export const askToMountAgain = async (folder: string, volume: string, unseenAt: number): Promise<void> => {
+  const flags = constants.O_WRONLY | constants.O_NONBLOCK
+  const fifo = await open(join(folder, `.${volume}.ask`), flags).catch((error: NodeJS.ErrnoException) => {
+    // ENXIO: nobody reads it
+    if (!['ENOENT', 'ENXIO'].includes(error.code ?? '')) throw error
+    return undefined
+  })
+  if (!fifo) return
+  try {
+    await fifo.write(`${unseenAt}\n`)
+  } finally {
+    await fifo.close()
+  }
+}
 
 /** flock(1) ends with this status when the lock is held by another process. */
 const held = 75

@@ -121,6 +121,30 @@ t.test('a volume that was never attached, and one that can only be read', async 
   t.ok(blocks * bytes > 320 * MiB)
 })
 
+t.test(
+  'a target that does not take the new size over in time: it is not taken back, and goes on',
+  async (t) => {
+    await create('late', 'size=64M')
+    const [entrypoint = ''] = await host.processes('^/bin/sh /usr/local/bin/openebs-target')
+    await host.engine.exec('kill', '-STOP', entrypoint)
+    try {
+      t.match(await grow('late', '128M'), {
+        code: 1,
+        stderr: /the LUN is larger, but not served so after 15 s/,
+      })
+    } finally {
+      await host.engine.exec('kill', '-CONT', entrypoint)
+    }
+    t.match(await grow('late', '100M'), {
+      code: 2,
+      stderr: /128 MiB, and 100 MiB is less: shrinking is refused/,
+    })
+    t.match(await grow('late', '128M'), { code: 0, stdout: /128 MiB/ })
+    const free = '[ $(($(stat -f -c %b /d) * $(stat -f -c %S /d))) -gt 100000000 ] && echo more'
+    t.equal(await host.shell(['late:/d'], free), 'more')
+  },
+)
+
 t.test('what cannot be had changes nothing', async (t) => {
   await create('small', 'size=64M')
   t.match(await grow('small', '15T'), {

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { PluginHost, pluginProgram, sidecarImage } from '../support/plugin-host.ts'
+import { callPlugin } from '../support/plugin-socket.ts'
 
 /** What happens to a running container on a volume when something under it ends. Authz is on throughout. */
 const host = await PluginHost.start(t, { authz: true })
@@ -109,6 +110,31 @@ for (const fs of ['ext4', 'xfs'])
       await docker('volume', 'rm', name)
     },
   )
+
+t.test('a mount that the Engine took away is shown again while the Engine answers nothing', async (t) => {
+  // as at its restart, when it unmounts the folder of the former plugin late and restores containers meanwhile
+  const mount = JSON.stringify({ Name: 'count', ID: 'by-hand' })
+  const placeOfMount = async () =>
+    (await host.engine.exec('cat', '/proc/self/mountinfo'))
+      .split(/[ \n]/)
+      .findLast((word) => word.endsWith('/propagated-mount/mounts/count')) ?? ''
+  await callPlugin(host, '/VolumeDriver.Mount', mount)
+  const dockerd = (await host.engine.exec('cat', `${host.engine.folder}/docker.pid`)).trim()
+  await host.engine.exec('kill', '-STOP', dockerd)
+  try {
+    await host.engine.exec('umount', '--lazy', await placeOfMount())
+    t.equal(await placeOfMount(), '')
+    t.match(await callPlugin(host, '/VolumeDriver.Mount', mount), {
+      Mountpoint: '/data/mounts/count/data',
+    })
+    t.not(await placeOfMount(), '', 'the host has the mount')
+  } finally {
+    await host.engine.exec('kill', '-CONT', dockerd)
+  }
+  for (const _ of ['twice', 'mounted']) await callPlugin(host, '/VolumeDriver.Unmount', mount)
+  t.match(await host.shell(['count:/d'], 'cat /d/n'), /^[0-9]+$/, 'and a container its data')
+  await goesOn()
+})
 
 t.test(
   'a container whose start failed for want of its volume is started when the plugin is back',
