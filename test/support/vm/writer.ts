@@ -32,7 +32,10 @@ export class Writer {
 
   static async start(vm: Vm, volume: string): Promise<Writer> {
     const writer = new Writer(vm, volume)
-    const options = ['--name', writer.name, '--restart', 'always', '--network', 'none', '-v', `${volume}:/d`]
+    const options = [
+      ...['--name', writer.name, '--restart', 'always', '--network', 'none', '--stop-timeout', '2'],
+      ...['-v', `${volume}:/d`],
+    ]
     await vm.docker('create', ...options, '--entrypoint', 'sh', sidecarImage, '-euc', script)
     // The first Mount has containers made, for which a machine so slow may need more than the 25 s of a call.
     await vm.until(
