@@ -1,7 +1,8 @@
+import type { AuditedCall } from '../registry/audit.ts'
 import type { Collection, RecordOf } from '../registry/keys.ts'
 import { type Inventory, type InventoryKind, sizeOf } from '../registry/records.ts'
 import { size } from '../registry/size.ts'
-import { age, instant, short, time } from './format.ts'
+import { age, count, instant, short, time } from './format.ts'
 
 /** A column of a table: its title, and what stands in it. */
 export type Column<R> = readonly [title: string, cell: (record: R) => string]
@@ -10,6 +11,12 @@ const dash = (text: string | undefined): string => text || '-'
 
 const endpoint = (address: string, port: number, protocol: string): string =>
   `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`
+
+/** What a call in the audit trail was about: "container vsm-data". */
+export const audited = ({ object, subject }: AuditedCall): string => {
+  const name = object?.name || subject?.container || short(object?.id || subject?.containerId || '')
+  return [object?.kind ?? (subject ? 'container' : ''), name].filter(Boolean).join(' ') || '-'
+}
 
 /** Every binding of a service's port. */
 export const endpoints = ({ address, port, protocol, endpoints: all }: RecordOf<'services'>): string =>
@@ -130,11 +137,11 @@ export const columns: { [C in Collection]: readonly Column<RecordOf<C>>[] } = {
   audit: [
     ['TIME', (entry) => instant(entry.time)],
     ['HOST', (entry) => entry.host],
-    ['USER', (entry) => dash(entry.user)],
-    ['ACTION', (entry) => entry.action],
-    ['CONTAINER', (entry) => entry.subject.container],
-    ['STATUS', (entry) => String(entry.status)],
-    ['VERDICT', (entry) => entry.verdict],
+    ['USER', (entry) => (entry.kind === 'gap' ? '-' : dash(entry.user))],
+    ['VERDICT', (entry) => (entry.kind === 'gap' ? 'GAP' : entry.verdict)],
+    ['ACTION', (entry) => (entry.kind === 'gap' ? '-' : entry.action)],
+    ['OBJECT', (entry) => (entry.kind === 'gap' ? entry.reason : audited(entry))],
+    ['STATUS', (entry) => (entry.kind === 'gap' ? '-' : dash(entry.status ? String(entry.status) : ''))],
   ],
   requests: [
     ['HOST', (request) => request.host],
@@ -227,6 +234,9 @@ export const summary: { [C in Collection]: (record: RecordOf<C>) => string } = {
   attachments: (attachment) => `${attachment.host} ${attachment.state}`,
   events: (entry) =>
     entry.kind === 'gap' ? `gap: ${entry.reason}` : `${entry.type} ${entry.action} ${entry.name}`,
-  audit: (entry) => `${entry.action} ${entry.subject.container}: ${entry.verdict}`,
+  audit: (entry) =>
+    entry.kind === 'gap'
+      ? `gap: ${count(entry.count, 'call')}, ${entry.reason}`
+      : `${entry.action} ${audited(entry)}: ${entry.verdict}`,
   requests: (request) => `${request.kind} ${request.state}`,
 }

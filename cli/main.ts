@@ -5,6 +5,7 @@ import { DoctorAnswer } from '../registry/finding.ts'
 import type { Store } from '../registry/store.ts'
 import { type EtcdSettings, openEtcd, parseStoreUri } from '../registry/stores/etcd.ts'
 import { etcdSettings } from '../registry/stores/settings.ts'
+import { type AuditOptions, audit } from './audit.ts'
 import { type DoctorOptions, doctor, type MemberStore } from './doctor.ts'
 import { type EventsOptions, events } from './events.ts'
 import { duration } from './format.ts'
@@ -122,6 +123,30 @@ program
   .addHelpText('after', examples('events --since 10m', 'events --host h1 --type container --follow'))
   .action((options: EventsOptions) => withStore((store) => events(store, options, stopped(), output)))
 
+program
+  .command('audit')
+  .description('Show who asked the Docker Engines for what, and whether it was done, oldest first')
+  .option('--host <host>', 'only this host')
+  .option('--since <time>', 'only after it: 30s, 10m, 2h, 1d ago, or a time (ISO 8601)')
+  .option('--user <user>', 'only of this user; "-" for who comes by the unix socket')
+  .option('--verdict <verdict>', 'only these: allow, deny, would-deny')
+  .option('--action <action>', 'only these: create, start, stop, kill, remove …')
+  .option('--volume <volume>', 'only about this volume')
+  .option('--container <container>', 'only about this container: its name, or the beginning of its ID')
+  .option('--events', 'between them what the journal has of that container')
+  .option('-f, --follow', 'go on with what comes; Ctrl-C ends')
+  .option('--json', 'JSON lines')
+  .addHelpText(
+    'after',
+    examples(
+      'audit --since 1h',
+      'audit --verdict deny --follow',
+      'audit --volume data --user ops',
+      'audit --container vsm-data --events',
+    ),
+  )
+  .action((options: AuditOptions) => withStore((store) => audit(store, options, stopped(), output)))
+
 const vsm = program.command('vsm').description('Show VSMs: the containers that serve volumes over iSCSI')
 vsm
   .command('ls')
@@ -205,7 +230,7 @@ const openMembers = (own: EtcdSettings, stack: AsyncDisposableStack): Promise<Me
 
 program.addHelpText(
   'after',
-  `${examples('run --help', 'ls', 'ls services', 'vsm show data', 'watch services/', 'events --since 10m', 'doctor')}
+  `${examples('run --help', 'ls', 'ls services', 'vsm show data', 'watch services/', 'events --since 10m', 'audit --since 1h', 'doctor')}
 
 Exit status: 0 done, 1 failed (doctor: something is wrong), 2 wrong arguments or settings, 3 no such thing, 4 the store
 is away.`,

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { labels } from '../vsm/labels.ts'
+import type { AuditEntry } from './audit/entry.ts'
+import { auditUri } from './audit/uri.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
 /** A container of ours: what serves or attaches a volume. */
@@ -8,19 +10,6 @@ export interface StorageContainer {
   name: string
   role: 'target' | 'initiator'
   volume: string
-}
-
-/** A call on a container of ours, as it went through the Engine; the audit trail's entry but for the host. */
-export interface Witnessed {
-  time: string
-  /** Empty on the unix socket, the certificate's common name with TLS. */
-  user: string
-  method: string
-  uri: string
-  status: number
-  verdict: 'allow' | 'deny'
-  action: string
-  subject: { container: string; containerId: string; role: string; volume: string }
 }
 
 /** The container that a name, an id or a prefix of an id means; undefined for one that is not ours. */
@@ -64,12 +53,12 @@ const Creation = z.object({ Labels: z.record(z.string(), z.string()).nullish() }
  */
 export class Authz {
   readonly #find: FindContainer
-  readonly #journal: (entry: Witnessed) => void
+  readonly #journal: (entry: AuditEntry) => void
   /** Containers whose creation passed here: id -> what it was created as. */
   readonly #created = new Map<string, StorageContainer>()
   #asked = 0
 
-  constructor(find: FindContainer, journal: (entry: Witnessed) => void) {
+  constructor(find: FindContainer, journal: (entry: AuditEntry) => void) {
     this.#find = find
     this.#journal = journal
   }
@@ -93,17 +82,20 @@ export class Authz {
       this.#journal({
         time: now.toISOString(),
         user: call.User,
+        ...(call.UserAuthNMethod && { auth: call.UserAuthNMethod }),
         method: call.RequestMethod,
-        uri: withoutBody(call.RequestUri),
+        uri: auditUri(call.RequestUri),
         status: call.ResponseStatusCode,
         verdict: 'allow',
         action: parsed.action,
+        object: { kind: 'container', name: subject.name, id: subject.id },
         subject: {
           container: subject.name,
           containerId: subject.id,
           role: subject.role,
           volume: subject.volume,
         },
+        volume: subject.volume,
       })
     return { Allow: true, Msg: '' }
   }
@@ -138,14 +130,6 @@ const decoded = (text: string): string => {
     if (error instanceof URIError) return text
     throw error
   }
-}
-
-/** Only the name is kept of the query: some clients repeat the whole create body in it, with its environment. */
-const withoutBody = (uri: string): string => {
-  const url = URL.parse(uri, 'http://engine')
-  if (!url) return ''
-  const name = url.searchParams.get('name')
-  return url.pathname + (name === null ? '' : `?name=${encodeURIComponent(name)}`)
 }
 
 /** As the Engine understands a reference: whole name, whole id, or the beginning of an id. */

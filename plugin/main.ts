@@ -12,7 +12,8 @@ import { readSettings } from '../process/settings.ts'
 import { version } from '../process/version.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
 import { createApp } from './app.ts'
-import { Authz, type Witnessed } from './authz.ts'
+import { AuditTrail } from './audit/trail.ts'
+import { Authz } from './authz.ts'
 import { Convergence } from './convergence.ts'
 import { Doctor } from './doctor/doctor.ts'
 import { gather } from './doctor/gather.ts'
@@ -54,10 +55,10 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const local = new LocalCopy(join(propagatedMount, 'volumes'), log)
   const containers = new StorageContainers(local)
   const driver = Promise.withResolvers<VolumeDriver>()
-  const audit = Promise.withResolvers<(entry: Witnessed) => void>()
+  const trail = new AuditTrail({ folder: join(propagatedMount, 'audit'), log })
   const authz = new Authz(
     (reference) => containers.find(reference),
-    (entry) => void audit.promise.then((write) => write(entry)),
+    (entry) => trail.record(entry),
   )
 
   // Answers come first: an Engine that gets none for some seconds disables the plugin.
@@ -69,6 +70,8 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const facts = await learnHost(engine, place, stop)
   const store = await openEtcd({ uri: own.OPENEBS_STORE, writer: `plugin/${facts.host}` })
   stack.defer(() => store.close())
+  trail.start(store, facts.host)
+  stack.defer(() => trail.stop())
   const records = new VolumeRecords(store, facts.host)
   const registry = new KnownRegistry(join(propagatedMount, 'registry'), store, () =>
     isRegistered(local, records, facts.host),
@@ -112,7 +115,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     // what it may have failed of has been thrown already, below
     await Promise.allSettled([running])
   })
-  audit.resolve(await registerHost(stack, { store, facts, log }))
+  await registerHost(stack, { store, facts, log })
   await Promise.race([aborted(stop), running])
 })
 

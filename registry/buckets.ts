@@ -1,5 +1,5 @@
 import { backoff, pause } from '../process/backoff.ts'
-import { explain, Failure, isFailure } from '../process/failure.ts'
+import { explain, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import { type Change, type Lease, limits, type Store } from './store.ts'
@@ -135,72 +135,5 @@ export class BucketWriter {
     // One entry that the store never takes (too large, say) must not hold up the others: halve until it is alone.
     if (batch.size > 1) this.#size = Math.ceil(batch.size / 2)
     else batch.refused()
-  }
-}
-
-export interface BucketOptions extends WriterOptions {
-  /** Entries that wait at most while the store is slow or away. */
-  readonly queue?: number
-}
-
-/**
- * A journal whose entries expire: appended once, never changed. Appending never waits, fails or throws: what does not
- * fit in the queue is dropped and counted, so that a store that is away costs entries and not the caller. The newest are
- * dropped: the first ones tell how the trouble began.
- */
-export class Buckets {
-  readonly #most: number
-  readonly #writer: BucketWriter
-  readonly #queue: { key: string; value: string }[] = []
-  #dropped = 0
-  readonly #stop = new AbortController()
-  #running: Promise<void> | undefined
-
-  constructor(store: Store, options: BucketOptions) {
-    this.#most = options.queue ?? 10_000
-    this.#writer = new BucketWriter(store, { next: (size) => this.#next(size) }, options)
-  }
-
-  /** Entries that were given up since the start. */
-  get dropped(): number {
-    return this.#dropped
-  }
-
-  /** Entries that are not written yet. */
-  get waiting(): number {
-    return this.#queue.length
-  }
-
-  /** The key must be new: it is written without a guard, so that a repeated write does no harm. */
-  append(key: string, value: string): void {
-    if (this.#queue.length >= this.#most) this.#dropped += 1
-    else this.#queue.push({ key, value })
-    this.#writer.wake()
-  }
-
-  /** Begins to write and returns at once. Ends with the signal. */
-  start(signal: AbortSignal): void {
-    if (this.#running !== undefined) throw new Failure('invalid', 'buckets start once')
-    this.#running = this.#writer.run(AbortSignal.any([signal, this.#stop.signal]))
-  }
-
-  /** Ends, after at most `ms` more for what still waits; what is left then counts as dropped. */
-  async stop(ms = 2000): Promise<void> {
-    this.#stop.abort()
-    await this.#writer.drain(ms, this.#running)
-    this.#dropped += this.#queue.splice(0).length
-  }
-
-  #next(size: number): Batch | undefined {
-    const batch = this.#queue.slice(0, size)
-    if (batch.length === 0) return undefined
-    return {
-      size: batch.length,
-      changes: (lease) => batch.map((entry) => ({ kind: 'put', ...entry, guard: 'any', lease })),
-      written: () => this.#queue.splice(0, batch.length),
-      refused: () => {
-        this.#dropped += this.#queue.splice(0, batch.length).length
-      },
-    }
   }
 }

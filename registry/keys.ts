@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { Failure } from '../process/failure.ts'
+import { Audit } from './audit.ts'
 import * as records from './records.ts'
 import { Request } from './requests.ts'
 
@@ -56,7 +57,7 @@ export const schemas = {
   targets: records.Target,
   attachments: records.Attachment,
   events: records.JournalEntry,
-  audit: records.Audit,
+  audit: Audit,
   requests: Request,
 } as const
 export type Collection = keyof typeof schemas

@@ -294,23 +294,3 @@ export const JournalEntry = z.discriminatedUnion('kind', [
   }),
 ])
 export type JournalEntry = z.infer<typeof JournalEntry>
-
-/** audit/<host>/<time>-<seq>, TTL, written by the plugin: the life cycle of storage containers as authz saw it. */
-export const Audit = z.looseObject({
-  time,
-  host: z.string(),
-  user: z.string(),
-  method: z.string(),
-  uri: z.string(),
-  status: z.number().int(),
-  verdict: z.enum(['allow', 'deny']),
-  /** create, start, kill, remove … */
-  action: z.string(),
-  subject: z.looseObject({
-    container: z.string(),
-    containerId: z.string(),
-    role: z.string().optional(),
-    volume: z.string().optional(),
-  }),
-})
-export type Audit = z.infer<typeof Audit>

@@ -1,3 +1,4 @@
+import type { AuditedCall } from '../../registry/audit.ts'
 import { encode, keys } from '../../registry/keys.ts'
 import type { Host, Inventory, JournalEntry, Service, Volume, Vsm } from '../../registry/records.ts'
 import type { Change } from '../../registry/store.ts'
@@ -161,4 +162,27 @@ export const gapPut = (host: string, time: string, more: Partial<GapEntry> = {})
   put(
     journalKey(host, time),
     encode('events', { kind: 'gap', host, time, to: time, reason: 'the Docker Engine restarted', ...more }),
+  )
+
+/** A call on a container of the host, by a name in the certificate or by nobody's. */
+export const auditPut = (host: string, time: string, more: Partial<AuditedCall> = {}): Change => {
+  const record: AuditedCall = {
+    host,
+    time,
+    user: '',
+    method: 'POST',
+    uri: '/containers/web-1/start',
+    action: 'start',
+    object: { kind: 'container', name: 'web-1', id: idOf('web-1') },
+    verdict: 'allow',
+    status: 204,
+    ...more,
+  }
+  return put(keys.audit(host, Date.parse(time), 1), encode('audit', record))
+}
+
+export const auditGapPut = (host: string, time: string, to: string, count: number): Change =>
+  put(
+    keys.audit(host, Date.parse(time), 999_999),
+    encode('audit', { kind: 'gap', host, time, to, count, reason: 'the store did not take them' }),
   )

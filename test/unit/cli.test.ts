@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import t, { type Test } from 'tap'
+import { type AuditOptions, audit } from '../../cli/audit.ts'
 import { diagnose } from '../../cli/diagnosis.ts'
 import { doctor } from '../../cli/doctor.ts'
 import { type EventsOptions, events } from '../../cli/events.ts'
@@ -265,6 +266,154 @@ t.test('following the journal', async (t) => {
   t.ok(await lines(printed, 3))
   t.match(printed, [/ start /, / die /, /GAP/], 'each once')
   t.match(said, [], 'nothing was lost')
+})
+
+/** What operators and the guard did, with one entry of an older version and one that cannot be read. */
+const audited = () =>
+  filled(
+    put.auditPut('h1', at('10:00:00'), { action: 'create', status: 201, user: 'ops' }),
+    put.auditPut('h2', at('10:00:01'), {
+      ...{
+        action: 'stop',
+        verdict: 'deny',
+        rule: 'target-in-use',
+        reason: 'volume data is in use',
+        status: 0,
+      },
+      object: { kind: 'container', name: 'vsm-data', id: put.idOf('vsm-data') },
+      subject: { container: 'vsm-data', containerId: put.idOf('vsm-data'), role: 'target', volume: 'data' },
+    }),
+    put.auditPut('h1', at('10:00:02'), {
+      ...{ action: 'remove', method: 'DELETE', verdict: 'would-deny', rule: 'own', status: 200 },
+      ...{ object: { kind: 'volume', name: 'data' }, volume: 'data', user: 'ops' },
+    }),
+    put.auditPut('h1', at('10:00:03'), {
+      action: 'kill',
+      object: { kind: 'container', id: put.idOf('web-1') },
+    }),
+    put.auditGapPut('h2', at('10:00:04'), at('10:00:06'), 12),
+    put.raw(
+      'audit/h1/01767261605000-000001',
+      JSON.stringify({
+        ...{ action: 'start', host: 'h1', method: 'POST', status: 204, time: at('10:00:05'), uri: '/x' },
+        ...{ user: '', verdict: 'allow', subject: { container: 'vsm-old', containerId: '', volume: 'old' } },
+      }),
+    ),
+    put.raw('audit/h2/odd', '{}'),
+    put.eventPut('h1', at('10:00:00'), { action: 'create' }),
+    put.eventPut('h1', '2026-01-01T10:00:03.000500000Z', { action: 'die', attributes: { exitCode: '137' } }),
+    put.eventPut('h1', at('10:00:01'), {
+      ...{ type: 'network', action: 'connect', id: 'n', name: 'bridge' },
+      attributes: { container: put.idOf('web-1') },
+    }),
+    put.eventPut('h2', at('10:00:02'), { name: 'other', id: put.idOf('other') }),
+    put.gapPut('h1', at('10:00:09')),
+  )
+
+t.test('the audit trail', async (t) => {
+  const store = await audited()
+  const trail = async (options: AuditOptions = {}) => {
+    const record = recorder()
+    await audit(store, options, never, record.output)
+    return record
+  }
+  const { printed, said } = await trail()
+  t.strictSame(printed, [
+    '2026-01-01 10:00:00.000  h1        ops       allow       create    container web-1           -         201',
+    '2026-01-01 10:00:01.000  h2        -         deny        stop      container vsm-data        data      -    target-in-use: volume data is in use',
+    '2026-01-01 10:00:02.000  h1        ops       would-deny  remove    volume data               data      200  own',
+    '2026-01-01 10:00:03.000  h1        -         allow       kill      container 7765622d3100    -         204',
+    '2026-01-01 10:00:04.000  h2        ---- GAP: 12 calls between 2026-01-01 10:00:04.000 and 2026-01-01 10:00:06.000 not kept: the store did not take them ----',
+    '2026-01-01 10:00:05.000  h1        -         allow       start     container vsm-old         old       204',
+  ])
+  t.strictSame(said, ['1 entry cannot be read'])
+  const found = async (options: AuditOptions) =>
+    (await trail({ ...options, json: true })).printed.map((line) => {
+      const { key, record } = JSON.parse(line)
+      return `${key.split('/')[0]} ${record.kind === 'gap' ? 'gap' : record.action}`
+    })
+  const gap = 'audit gap'
+  t.strictSame(await found({ host: 'h1', user: 'ops' }), ['audit create', 'audit remove'])
+  t.strictSame(
+    await found({ user: '-' }),
+    ['audit stop', 'audit kill', gap, 'audit start'],
+    'the unix socket',
+  )
+  t.strictSame(await found({ verdict: 'deny' }), ['audit stop', gap], 'a gap may hide a denial')
+  t.strictSame(await found({ action: 'kill' }), ['audit kill', gap])
+  t.strictSame(await found({ volume: 'data' }), ['audit stop', 'audit remove', gap])
+  t.strictSame(await found({ volume: 'old' }), [gap, 'audit start'])
+  t.strictSame(await found({ since: at('10:00:05') }), [gap, 'audit start'], 'a gap that lasts until then')
+  const ofWeb = ['audit create', 'audit kill', gap]
+  t.strictSame(await found({ container: 'web-1' }), ofWeb, 'by name, and where only its ID is told')
+  t.strictSame(await found({ container: put.idOf('web-1').slice(0, 8) }), ofWeb, 'by the beginning of its ID')
+  t.strictSame(await found({ container: 'web' }), [gap], 'not by the beginning of its name')
+  t.strictSame((await trail({ host: 'h3' })).printed, ['no calls in the audit trail of host h3'])
+  t.match((await trail({ host: 'h1', user: 'nobody' })).printed, [
+    'no calls in the audit trail of host h1 (4 others)',
+  ])
+  const empty = recorder()
+  await audit(await filled(), {}, never, empty.output)
+  t.match(empty.printed, [/is the plugin among the authorization plugins/])
+  await t.rejects(trail({ verdict: 'maybe' }), {
+    kind: 'invalid',
+    message: /--verdict: expected one of allow, deny/,
+  })
+  await t.rejects(trail({ events: true }), { kind: 'invalid', message: /--events needs --container/ })
+  t.match((await shown(store, 'audit')).printed, [
+    /^TIME +HOST +USER +VERDICT/,
+    /ops +allow +create +container web-1/,
+  ])
+})
+
+t.test('denials are seen at a glance', async (t) => {
+  const record = recorder()
+  const style = { ...plain, bad: (text: string) => `<${text}>`, odd: (text: string) => `(${text})` }
+  await audit(await audited(), {}, never, { ...record.output, style })
+  t.match(record.printed, [
+    /^2.*create/,
+    /^<2.*vsm-data.*>$/,
+    /^\(2.*would-deny.*\)$/,
+    /^2/,
+    /^\(2.*GAP.*\)$/,
+    /^2/,
+  ])
+})
+
+t.test('what happened to a container stands between the calls on it', async (t) => {
+  const store = await audited()
+  const { output, printed } = recorder()
+  await audit(store, { container: 'web-1', host: 'h1', events: true }, never, output)
+  t.strictSame(printed, [
+    '2026-01-01 10:00:00.000  h1        ops       allow       create    container web-1           -         201',
+    '2026-01-01 10:00:00.000  h1        -         event       create    container web-1           -         -    image=web:1',
+    '2026-01-01 10:00:01.000  h1        -         event       connect   network bridge            -         -    container=7765622d3100',
+    '2026-01-01 10:00:03.000  h1        -         allow       kill      container 7765622d3100    -         204',
+    '2026-01-01 10:00:03.000  h1        -         event       die       container web-1           -         -    exitCode=137',
+    '2026-01-01 10:00:09.000  h1        ---- GAP: events between the beginning and 2026-01-01 10:00:09.000 may be missing: the Docker Engine restarted ----',
+  ])
+})
+
+t.test('following the audit trail, with events', async (t) => {
+  const store = await audited()
+  const { output, printed, said } = recorder()
+  const options = { container: 'web-1', host: 'h1', events: true, follow: true }
+  following(t, (signal) => audit(store, options, signal, output))
+  t.ok(await lines(printed, 6))
+  t.match(printed, [/allow/, /event/, /event/, /kill/, /die/, /GAP/], 'what is there, in one order')
+  // an entry that had waited on a disk has an old key
+  await store.apply([put.auditPut('h1', at('09:00:00'), { action: 'late' })])
+  t.ok(await lines(printed, 7))
+  await store.apply([put.auditPut('h1', at('09:00:00'), { action: 'late' })])
+  store.compact()
+  await store.apply([put.eventPut('h1', at('10:00:11'), { action: 'destroy' })])
+  await store.apply([put.auditPut('h1', at('10:00:10'), { action: 'remove' })])
+  t.ok(await lines(printed, 9))
+  t.match(printed.slice(6).sort(), [/09:00:00.*late/, /remove/, /destroy/], 'each once')
+  t.match(
+    said.filter((text) => !/cannot be read/.test(text)),
+    [],
+  )
 })
 
 t.test('following changes', async (t) => {
