@@ -38,10 +38,13 @@ assemble() {
   echo "$wanted" >"$made/plugin.made"
 }
 
+# Settings of the plugin that can be given to make up, which then remembers them.
+settable='OPENEBS_HOST OPENEBS_PORTS OPENEBS_ATTACH OPENEBS_REVIVE OPENEBS_GUARD OPENEBS_GUARD_REACH
+OPENEBS_OPERATORS OPENEBS_LOG_LEVEL'
 wanted_settings() {
   echo "OPENEBS_STORE=$store"
   echo "OPENEBS_ROOT=$(volumes_root)"
-  for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_ATTACH OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
+  for name in $settable; do
     value=$(setting "$name" '')
     [ -z "$value" ] || echo "$name=$value"
   done
@@ -101,7 +104,7 @@ if [ "${1:-}" = assemble ]; then
   step "plugin in $folder" assemble
   exit
 fi
-for name in OPENEBS_HOST OPENEBS_PORTS OPENEBS_ATTACH OPENEBS_REVIVE OPENEBS_LOG_LEVEL; do
+for name in $settable; do
   value=$(setting "$name" '')
   [ -z "$value" ] || remember "$name" "$value"
 done

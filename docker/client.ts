@@ -29,15 +29,19 @@ export const connectionOf = (docker: Docker): Connection => {
   return connection
 }
 
-/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. */
-export const connectDocker = (endpoint: Endpoint): Docker =>
-  connect(endpoint, { keepAlive: true, maxSockets: 16 })
+/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. `headers` go with each call. */
+export const connectDocker = (endpoint: Endpoint, headers: Record<string, string> = {}): Docker =>
+  connect(endpoint, { keepAlive: true, maxSockets: 16 }, headers)
 
 /** The same engine over a new connection for each call. */
 export const unpooled = (docker: Docker): Docker =>
   connect(connectionOf(docker).endpoint, { keepAlive: false })
 
-const connect = (endpoint: Endpoint, sockets: http.AgentOptions): Docker => {
+const connect = (
+  endpoint: Endpoint,
+  sockets: http.AgentOptions,
+  headers: Record<string, string> = {},
+): Docker => {
   const tls = endpoint.kind === 'tcp' ? endpoint.tls : undefined
   const agent = quiet(tls ? new https.Agent({ ...sockets, ...tls }) : new http.Agent(sockets))
   const at =
@@ -46,7 +50,7 @@ const connect = (endpoint: Endpoint, sockets: http.AgentOptions): Docker => {
       : { host: endpoint.host, port: endpoint.port, ...tls }
   // without an explicit host, DOCKER_HOST=tcp://... of the environment would beat the socket; docker-modem takes an agent, but
   // the published types do not know it
-  const options = { host: undefined, protocol: tls ? 'https' : 'http', agent, ...at }
+  const options = { host: undefined, protocol: tls ? 'https' : 'http', agent, headers, ...at }
   const docker = new Docker(options as Docker.DockerOptions)
   connections.set(docker, { endpoint, get: tls ? https.get : http.get, options: { agent, ...at } })
   return docker

@@ -67,15 +67,15 @@ export const createApp = ({ driver, authz, log }: AppParts): Express => {
     }
   })
 
-  app.post('/AuthZPlugin.AuthZReq', (request, response) => {
+  app.post('/AuthZPlugin.AuthZReq', async (request, response) => {
     const parsed = AuthzRequest.safeParse(json(request.body))
     if (!parsed.success)
       return void response.json({ Allow: false, Msg: 'openebs: denied, as the request could not be read' })
-    response.json(authz.request(parsed.data))
+    response.json(await authz.request(parsed.data))
   })
   app.post('/AuthZPlugin.AuthZRes', (request, response) => {
     const parsed = AuthzRequest.safeParse(json(request.body))
-    response.json(parsed.success ? authz.response(parsed.data, new Date()) : { Allow: true, Msg: '' })
+    response.json(parsed.success ? authz.response(parsed.data) : { Allow: true, Msg: '' })
   })
   app.use(
     (request, response) =>

@@ -1,66 +1,48 @@
 import { z } from 'zod'
 import { labels } from '../vsm/labels.ts'
 import type { AuditEntry } from './audit/entry.ts'
+import { objectOf } from './audit/object.ts'
+import { peerName } from './audit/peer.ts'
 import { auditUri } from './audit/uri.ts'
+import type { ApiCall } from './guard/api-call.ts'
+import type { Guard } from './guard/guard.ts'
+import type { Verdict } from './guard/verdict.ts'
+import type { Guarded } from './guard/world.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
-/** A container of ours: what serves or attaches a volume. */
-export interface StorageContainer {
-  id: string
-  name: string
-  role: 'target' | 'initiator'
-  volume: string
-}
-
-/** The container that a name, an id or a prefix of an id means; undefined for one that is not ours. */
-export type FindContainer = (reference: string) => StorageContainer | undefined
-
-/** A container's call by method and path; `reference` is absent at create. */
-interface ContainerCall {
-  action: string
-  reference?: string
-  name?: string
-}
-
-const shortestId = 12
-const mostCreated = 1000
-
-/** Reads "/v1.41/containers/<reference>/<action>?name=…"; undefined where the call is none on a container or only reads. */
-export const containerCall = (method: string, uri: string): ContainerCall | undefined => {
-  if (method === 'GET' || method === 'HEAD') return undefined
-  const url = URL.parse(uri, 'http://engine')
-  const match = /^(?:\/v\d+(?:\.\d+)?)?\/containers\/(?<reference>[^/]+)(?:\/(?<action>[^/]+))?\/?$/.exec(
-    url?.pathname ?? '',
-  )
-  if (!match?.groups || !url) return undefined
-  const { reference = '', action } = match.groups
-  const name = url.searchParams.get('name') ?? undefined
-  if (method === 'POST' && reference === 'create' && !action)
-    return { action: 'create', ...(name ? { name } : {}) }
-  return {
-    action: action ?? (method === 'DELETE' ? 'remove' : method.toLowerCase()),
-    reference: decoded(reference),
-  }
-}
+/** Calls between the Engine's two questions; more are forgotten, the oldest first. */
+const mostOpen = 1000
 
 const Created = z.object({ Id: z.string() })
-const Creation = z.object({ Labels: z.record(z.string(), z.string()).nullish() })
 
-/**
- * The authorization half. It allows everything for now, but for requests without a method or path: the Engine repeats
- * a call with an empty body when the plugin dies in it, and allowing that would make a crash a way past the guard.
- * Answers come from memory, at once.
- */
+/** A call that was asked about, until it is done. */
+interface Open {
+  readonly at: number
+  readonly call: ApiCall | undefined
+  readonly verdict: Verdict
+  readonly container: Guarded | undefined
+}
+
+export interface AuthzParts {
+  readonly guard: Guard
+  /** Says no to what is denied, or only records it. */
+  readonly mode: 'enforce' | 'dry-run'
+  readonly guarded: () => readonly Guarded[]
+  readonly record: (entry: AuditEntry) => void
+  readonly clock?: () => number
+}
+
+/** The authorization half: asks the guard before a call, and has the audit trail know of it after. */
 export class Authz {
-  readonly #find: FindContainer
-  readonly #journal: (entry: AuditEntry) => void
-  /** Containers whose creation passed here: id -> what it was created as. */
-  readonly #created = new Map<string, StorageContainer>()
+  readonly #parts: AuthzParts
+  readonly #clock: () => number
+  readonly #open = new Map<string, Open[]>()
+  #count = 0
   #asked = 0
 
-  constructor(find: FindContainer, journal: (entry: AuditEntry) => void) {
-    this.#find = find
-    this.#journal = journal
+  constructor(parts: AuthzParts) {
+    this.#parts = parts
+    this.#clock = parts.clock ?? (() => Date.now())
   }
 
   /** How often the Engine has asked: that it asks at all nothing else tells for sure. */
@@ -68,75 +50,123 @@ export class Authz {
     return this.#asked
   }
 
-  request(call: AuthzRequest): AuthzAnswer {
+  async request(asked: AuthzRequest): Promise<AuthzAnswer> {
     this.#asked++
-    if (call.RequestMethod && call.RequestUri) return { Allow: true, Msg: '' }
-    return { Allow: false, Msg: 'openebs: denied, as the request came without its method or path: repeat it' }
+    const at = this.#clock()
+    const { call, verdict } = await this.#parts.guard.decide({
+      method: asked.RequestMethod,
+      uri: asked.RequestUri,
+      user: asked.User,
+      auth: asked.UserAuthNMethod,
+      headers: asked.RequestHeaders ?? {},
+      body: asked.RequestBody ?? '',
+    })
+    // an empty request is nobody's call, whatever the mode: what is said of it cannot do harm
+    const isDenied = !verdict.allow && (this.#parts.mode === 'enforce' || verdict.rule === 'empty')
+    if (isDenied) {
+      this.#record(asked, { at, call, verdict, container: this.#container(call) }, 0)
+      return { Allow: false, Msg: `openebs: ${verdict.reason}` }
+    }
+    if (!verdict.allow || (call && isRecorded(call)))
+      this.#remember(asked, { at, call, verdict, container: this.#container(call) })
+    return { Allow: true, Msg: '' }
   }
 
-  /** Journals calls on containers of volumes, once the Engine has done them. It can undo nothing. */
-  response(call: AuthzRequest, now: Date): AuthzAnswer {
-    const parsed = containerCall(call.RequestMethod, call.RequestUri)
-    const subject = parsed && this.#subject(parsed, call)
-    if (subject)
-      this.#journal({
-        time: now.toISOString(),
-        user: call.User,
-        ...(call.UserAuthNMethod && { auth: call.UserAuthNMethod }),
-        method: call.RequestMethod,
-        uri: auditUri(call.RequestUri),
-        status: call.ResponseStatusCode,
-        verdict: 'allow',
-        action: parsed.action,
-        object: { kind: 'container', name: subject.name, id: subject.id },
+  /** The Engine has done it: it can only be told of. */
+  response(asked: AuthzRequest): AuthzAnswer {
+    const open = this.#take(asked)
+    if (open) this.#record(asked, open, asked.ResponseStatusCode)
+    return { Allow: true, Msg: '' }
+  }
+
+  #container(call: ApiCall | undefined): Guarded | undefined {
+    const reference = call?.segments[0] === 'containers' ? call.parameters.id : undefined
+    if (reference === undefined) return undefined
+    const name = reference.replace(/^\//, '')
+    return this.#parts
+      .guarded()
+      .find((one) => one.name === name || (reference.length >= 12 && one.id.startsWith(reference)))
+  }
+
+  #remember(asked: AuthzRequest, open: Open): void {
+    const key = keyOf(asked)
+    this.#open.set(key, [...(this.#open.get(key) ?? []), open])
+    this.#count++
+    for (const oldest of this.#open.keys()) {
+      if (this.#count <= mostOpen) break
+      this.#count -= this.#open.get(oldest)?.length ?? 0
+      this.#open.delete(oldest)
+    }
+  }
+
+  #take(asked: AuthzRequest): Open | undefined {
+    const key = keyOf(asked)
+    const [first, ...others] = this.#open.get(key) ?? []
+    if (!first) return undefined
+    this.#count--
+    if (others.length > 0) this.#open.set(key, others)
+    else this.#open.delete(key)
+    return first
+  }
+
+  #record(asked: AuthzRequest, { at, call, verdict, container }: Open, status: number): void {
+    const created = call?.endpoint?.action === 'create' ? createdBy(asked) : nothing
+    const subject = container ?? created.container
+    const peer = peerName(asked.RequestPeerCertificates)
+    const volume = verdict.allow ? subject?.volume : (verdict.volume ?? subject?.volume)
+    this.#parts.record({
+      time: new Date(at).toISOString(),
+      user: asked.User,
+      ...(asked.UserAuthNMethod !== '' && { auth: asked.UserAuthNMethod }),
+      ...(peer !== undefined && { peer }),
+      method: asked.RequestMethod,
+      uri: auditUri(asked.RequestUri),
+      action: call?.endpoint?.action ?? asked.RequestMethod.toLowerCase(),
+      object: { ...objectOf(call), ...(created.id !== undefined && { id: created.id }) },
+      ...(subject && {
         subject: {
           container: subject.name,
           containerId: subject.id,
           role: subject.role,
-          volume: subject.volume,
+          ...(subject.volume !== undefined && { volume: subject.volume }),
         },
-        volume: subject.volume,
-      })
-    return { Allow: true, Msg: '' }
-  }
-
-  #subject({ action, reference, name }: ContainerCall, call: AuthzRequest): StorageContainer | undefined {
-    if (action === 'create') return this.#creation(name ?? '', call)
-    if (reference === undefined) return undefined
-    const found = this.#find(reference) ?? [...this.#created.values()].find((made) => means(reference, made))
-    if (found && action === 'remove' && call.ResponseStatusCode < 300) this.#created.delete(found.id)
-    return found
-  }
-
-  #creation(name: string, call: AuthzRequest): StorageContainer | undefined {
-    const asked = Creation.safeParse(json(call.RequestBody)).data?.Labels
-    const role = asked?.[labels.role]
-    if (role !== 'target' && role !== 'initiator') return undefined
-    const id = Created.safeParse(json(call.ResponseBody)).data?.Id ?? ''
-    const made: StorageContainer = { id, name, role, volume: asked?.[labels.volume] ?? '' }
-    if (id) this.#created.set(id, made)
-    // what goes by --rm or a prune passes no DELETE here
-    for (const oldest of this.#created.keys())
-      if (this.#created.size > mostCreated) this.#created.delete(oldest)
-    return made
+      }),
+      ...(volume !== undefined && { volume }),
+      verdict: verdict.allow ? 'allow' : status === 0 ? 'deny' : 'would-deny',
+      ...(verdict.rule !== undefined && { rule: verdict.rule }),
+      ...(!verdict.allow && { reason: verdict.reason }),
+      status,
+      ms: this.#clock() - at,
+    })
   }
 }
 
-/** The Engine itself refuses an escape that is none. */
-const decoded = (text: string): string => {
-  try {
-    return decodeURIComponent(text)
-  } catch (error) {
-    if (error instanceof URIError) return text
-    throw error
-  }
+/** Every call that changes something, and every one that is guarded. */
+const isRecorded = ({ method, endpoint }: ApiCall): boolean =>
+  endpoint?.guard !== undefined || !['GET', 'HEAD', 'OPTIONS'].includes(method)
+
+/** The Engine's second question has nothing more than this of the first. */
+const keyOf = ({ User, RequestMethod, RequestUri }: AuthzRequest): string =>
+  JSON.stringify([User, RequestMethod, RequestUri])
+
+const nothing: ReturnType<typeof createdBy> = {}
+
+/** What a create made: its ID, and the container of ours that it is by its labels. */
+const createdBy = ({
+  RequestBody,
+  ResponseBody,
+  RequestUri,
+}: AuthzRequest): { id?: string | undefined; container?: Guarded } => {
+  const id = Created.safeParse(json(ResponseBody)).data?.Id
+  const asked = Creation.safeParse(json(RequestBody)).data?.Labels
+  const role = asked?.[labels.role]
+  if (role !== 'target' && role !== 'initiator') return { id }
+  const name = URL.parse(RequestUri, 'http://engine')?.searchParams.get('name') ?? ''
+  const container: Guarded = { id: id ?? '', name, role, volume: asked?.[labels.volume] ?? '' }
+  return { id, container }
 }
 
-/** As the Engine understands a reference: whole name, whole id, or the beginning of an id. */
-export const means = (reference: string, { id, name }: Pick<StorageContainer, 'id' | 'name'>): boolean =>
-  reference === name ||
-  reference === `/${name}` ||
-  (reference.length >= shortestId && id.startsWith(reference))
+const Creation = z.object({ Labels: z.record(z.string(), z.string()).nullish() })
 
 const json = (base64: string | null | undefined): unknown => {
   if (!base64) return undefined

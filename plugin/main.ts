@@ -20,6 +20,10 @@ import { gather } from './doctor/gather.ts'
 import { doctorHandler } from './doctor/request.ts'
 import { Engine } from './engine.ts'
 import { growHandler } from './growth.ts'
+import { Guard } from './guard/guard.ts'
+import { ownSecret } from './guard/own-secret.ts'
+import type { World } from './guard/world.ts'
+import { followNames, storageWorld } from './guard-world.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
 import { Iscsid } from './iscsid.ts'
@@ -45,21 +49,31 @@ import { VsmImage } from './vsm-image.ts'
 
 const propagatedMount = '/data'
 const vsmTar = '/usr/share/openebs/vsm.tar.gz'
+/** ms, less than the two seconds after which the Engine's users would take it for a hang. */
+const decideWithin = 1_800
 /** ms that the first Gets of a new local copy wait for the store. */
 const firstLookMs = 5_000
 
 await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const own = readSettings(settings, process.env)
   const log = createLog('openebs-plugin', own.OPENEBS_LOG_LEVEL)
-  const engine = new Engine(connectDocker(parseEndpoint(own)))
+  const secret = ownSecret()
+  const docker = connectDocker(parseEndpoint(own), secret.headers)
+  const engine = new Engine(docker)
   const local = new LocalCopy(join(propagatedMount, 'volumes'), log)
   const containers = new StorageContainers(local)
   const driver = Promise.withResolvers<VolumeDriver>()
   const trail = new AuditTrail({ folder: join(propagatedMount, 'audit'), log })
-  const authz = new Authz(
-    (reference) => containers.find(reference),
-    (entry) => trail.record(entry),
-  )
+  let world: World | undefined
+  const authz = new Authz({
+    guard: new Guard(
+      { isOwn: secret.isOwn, operators: own.OPENEBS_OPERATORS, within: decideWithin },
+      () => world,
+    ),
+    mode: own.OPENEBS_GUARD,
+    guarded: () => containers.all(),
+    record: (entry) => trail.record(entry),
+  })
 
   // Answers come first: an Engine that gets none for some seconds disables the plugin.
   stack.use(await listening)
@@ -68,6 +82,17 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   await local.load()
   const place = { folder: propagatedMount, propagatedMount, name: own.OPENEBS_HOST }
   const facts = await learnHost(engine, place, stop)
+  world = storageWorld({
+    host: facts.host,
+    data: facts.data,
+    root: own.OPENEBS_ROOT,
+    image: own.OPENEBS_VSM_IMAGE,
+    reach: own.OPENEBS_GUARD_REACH,
+    local,
+    containers,
+    engine,
+    docker,
+  })
   const store = await openEtcd({ uri: own.OPENEBS_STORE, writer: `plugin/${facts.host}` })
   stack.defer(() => store.close())
   trail.start(store, facts.host)
@@ -108,6 +133,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     reconciler.run(until),
     observer.run(until),
     requests.run(until),
+    followNames(docker, containers, log, until),
     keepFacts(engine, place, facts, log, until),
   ])
   stack.defer(async () => {

@@ -3,6 +3,7 @@ import { logLevels } from '../process/log.ts'
 import { version } from '../process/version.ts'
 import { hostName } from '../registry/keys.ts'
 import { attachChoices } from './attach.ts'
+import { reaches } from './guard/world.ts'
 
 const portRange = z
   .string()
@@ -54,6 +55,23 @@ export const settings = {
     .describe(
       'Whether containers that are to run always are started when their volume was not up at the restore.',
     ),
+  OPENEBS_GUARD: z
+    .enum(['enforce', 'dry-run'])
+    .default('dry-run')
+    .describe(
+      'Where the plugin is an authorization plugin: enforce denies what harms volumes in use, dry-run only records it.',
+    ),
+  OPENEBS_GUARD_REACH: z
+    .enum(reaches)
+    .default('ancestors')
+    .describe(
+      'What new containers may not have: storage itself, writable ancestors of its folders too, or also devices and --privileged.',
+    ),
+  OPENEBS_OPERATORS: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').flatMap((name) => (name.trim() === '' ? [] : [name.trim()])))
+    .describe("Common names of client certificates whose owners the guard lets pass: 'alice,bob'."),
   OPENEBS_LOG_LEVEL: z
     .enum(logLevels)
     .default('info')

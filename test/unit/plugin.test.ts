@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { Authz, containerCall } from '../../plugin/authz.ts'
 import {
   eraseContainer,
   initiatorContainer,
@@ -14,7 +13,6 @@ import { errorLine } from '../../plugin/engine.ts'
 import { LocalCopy, type LocalVolume } from '../../plugin/local-copy.ts'
 import { parseMountInfo, pluginId } from '../../plugin/mount-table.ts'
 import { pickPortal } from '../../plugin/portals.ts'
-import { AuthzRequest } from '../../plugin/protocol.ts'
 import { addReference, dropReference, isReferenced } from '../../plugin/references.ts'
 import { isOwedStart } from '../../plugin/revival.ts'
 import { settings } from '../../plugin/settings.ts'
@@ -214,81 +212,6 @@ t.test('create bodies', async (t) => {
     t.notOk(body.HostConfig?.Privileged)
   }
 })
-
-t.test('which calls on containers authz tells apart', async (t) => {
-  const table: [string, string, unknown][] = [
-    ['GET', '/v1.41/containers/json', undefined],
-    ['POST', '/v1.41/images/create?fromImage=x', undefined],
-    ['POST', '/v1.41/containers/create?name=vsm-x', { action: 'create', name: 'vsm-x' }],
-    ['POST', '/containers/create', { action: 'create' }],
-    ['POST', '/v1.41/containers/vsm-x/start', { action: 'start', reference: 'vsm-x' }],
-    ['POST', '/containers/vsm-x/kill?signal=KILL', { action: 'kill', reference: 'vsm-x' }],
-    ['DELETE', '/v1.41/containers/vsm-x?force=1', { action: 'remove', reference: 'vsm-x' }],
-    ['PUT', '/v1.41/containers/vsm-x/archive?path=/', { action: 'archive', reference: 'vsm-x' }],
-  ]
-  for (const [method, uri, expected] of table)
-    t.strictSame(containerCall(method, uri), expected, `${method} ${uri}`)
-})
-
-t.test(
-  'authz denies what has no method or path, allows the rest and journals storage containers',
-  async (t) => {
-    const seen: unknown[] = []
-    const id = 'c'.repeat(64)
-    const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator' as const, volume: 'y' }
-    const authz = new Authz(
-      (reference) => (reference === known.name ? known : undefined),
-      (record) => seen.push(record),
-    )
-    const call = (fields: object) => AuthzRequest.parse(fields)
-    for (const empty of [{}, { RequestMethod: 'GET' }, { RequestUri: '/x' }]) {
-      const answer = authz.request(call(empty))
-      t.equal(answer.Allow, false)
-      t.not(answer.Msg, '')
-    }
-    t.equal(authz.request(call({ RequestMethod: 'GET', RequestUri: '/_ping' })).Allow, true)
-    const base64 = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64')
-    const now = new Date('2026-01-01T00:00:00Z')
-    const calls = [
-      {
-        RequestMethod: 'POST',
-        RequestUri: '/containers/create?name=web',
-        RequestBody: base64({ Image: 'x' }),
-        ResponseStatusCode: 201,
-      },
-      {
-        RequestMethod: 'POST',
-        RequestUri: '/containers/create?name=vsm-x&Env=%5B%22SECRET%3D1%22%5D',
-        RequestBody: base64({ Labels: { 'openebs.role': 'target', 'openebs.volume': 'x' } }),
-        ResponseBody: base64({ Id: id }),
-        ResponseStatusCode: 201,
-      },
-      {
-        RequestMethod: 'POST',
-        RequestUri: `/containers/${id.slice(0, 12)}/start`,
-        ResponseStatusCode: 204,
-        User: 'ops',
-      },
-      { RequestMethod: 'POST', RequestUri: '/containers/initiator-y/kill', ResponseStatusCode: 204 },
-      { RequestMethod: 'POST', RequestUri: '/containers/other/kill', ResponseStatusCode: 204 },
-    ]
-    for (const fields of calls) t.equal(authz.response(call(fields), now).Allow, true)
-    t.match(seen, [
-      {
-        action: 'create',
-        uri: '/containers/create?name=vsm-x',
-        status: 201,
-        subject: { container: 'vsm-x', role: 'target', volume: 'x' },
-      },
-      { action: 'start', user: 'ops', status: 204, subject: { container: 'vsm-x', containerId: id } },
-      { action: 'kill', subject: { container: 'initiator-y', volume: 'y' } },
-    ])
-    t.equal(seen.length, 3)
-    // whole, as match is content with a part
-    const uris = seen.map((record) => (record as { uri: string }).uri)
-    t.equal(uris[0], '/containers/create?name=vsm-x', 'nothing of the create body is kept')
-  },
-)
 
 t.test('the local copy is whole after a restart, and knows what it cannot know', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'local-'))

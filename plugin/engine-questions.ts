@@ -1,0 +1,62 @@
+import { z } from 'zod'
+import { callDocker, type Docker } from '../docker/client.ts'
+import { isFailure } from '../process/failure.ts'
+import { Listed } from './engine-answers.ts'
+
+/** ms. The guard has two seconds in all. */
+const limit = 1_500
+
+const Identified = z.object({ Id: z.string() })
+const ExecInstance = z.object({ ContainerID: z.string() })
+
+/** What the guard asks the Engine where memory does not do. All of it ends in time and rejects with a Failure. */
+export class EngineQuestions {
+  readonly #docker: Docker
+
+  constructor(docker: Docker) {
+    this.#docker = docker
+  }
+
+  /** ID of the container that a reference means; undefined where there is none. */
+  async resolve(reference: string): Promise<string | undefined> {
+    const found = await orNone(
+      callDocker(`inspect container ${reference}`, limit, (abortSignal) =>
+        this.#docker.getContainer(encodeURIComponent(reference)).inspect({ abortSignal }),
+      ),
+    )
+    return found && Identified.parse(found).Id
+  }
+
+  async execOf(exec: string): Promise<string | undefined> {
+    const found = await orNone(
+      callDocker(`inspect exec ${exec}`, limit, (abortSignal) =>
+        this.#docker.getExec(encodeURIComponent(exec)).inspect({ abortSignal }),
+      ),
+    )
+    return found && ExecInstance.parse(found).ContainerID
+  }
+
+  /** IDs of containers that a prune would remove. */
+  async stopped(): Promise<string[]> {
+    const filters = { status: ['created', 'exited', 'dead'] }
+    return (await this.#list(filters)).map(({ Id }) => Id)
+  }
+
+  /** All containers, with the names of now. */
+  async names(): Promise<{ id: string; name: string }[]> {
+    return (await this.#list({})).map(({ Id, Names }) => ({ id: Id, name: (Names[0] ?? '').slice(1) }))
+  }
+
+  async #list(filters: Record<string, string[]>): Promise<Listed[]> {
+    const listed: unknown = await callDocker('list containers', limit, (abortSignal) =>
+      this.#docker.listContainers({ all: true, filters, abortSignal }),
+    )
+    return z.array(Listed).parse(listed)
+  }
+}
+
+const orNone = <T>(answer: Promise<T>): Promise<T | undefined> =>
+  answer.catch((error: unknown) => {
+    if (isFailure(error, 'not-found')) return undefined
+    throw error
+  })

@@ -1,0 +1,56 @@
+import { posix } from 'node:path'
+import type { Ground, Reach } from './world.ts'
+
+/** Something of the host that a container asks for. */
+export type Wish =
+  | { readonly kind: 'path'; readonly path: string; readonly writable: boolean }
+  | { readonly kind: 'volume'; readonly name: string }
+  | { readonly kind: 'device'; readonly path: string }
+  /** All devices: privileged, or a rule for whole classes of them. */
+  | { readonly kind: 'devices'; readonly by: string }
+
+/**
+ * Why a wish reaches storage; undefined where it does not. `storage`: what names it itself, or lies in it. `ancestors`: also
+ * folders above it, if writable. `devices`: also all that could open the disks below.
+ */
+export const reachesStorage = (wish: Wish, ground: Ground, reach: Reach): string | undefined => {
+  switch (wish.kind) {
+    case 'path':
+      return ofPath(wish, ground, reach)
+    case 'volume':
+      return ground.volumes.includes(wish.name) ? `volume ${wish.name} holds the registry` : undefined
+    case 'device':
+      return ofDevice(wish.path, reach)
+    case 'devices':
+      return reach === 'devices' ? `${wish.by} gives it all devices of the host` : undefined
+  }
+}
+
+const ofPath = (
+  { path, writable }: { path: string; writable: boolean },
+  { paths }: Ground,
+  reach: Reach,
+): string | undefined => {
+  const asked = clean(path)
+  const within = paths.find((own) => asked === own || asked.startsWith(`${own}/`))
+  if (within) return `${path} is in ${within}, which holds volumes`
+  if (reach === 'storage' || !writable) return undefined
+  const below = paths.find((own) => own.startsWith(asked === '/' ? '/' : `${asked}/`))
+  return below && `${path} is writable, and ${below} in it holds volumes`
+}
+
+/** Loop devices are what volumes are attached by; disks of the kernel's way have names of all kinds. */
+const ofDevice = (path: string, reach: Reach): string | undefined => {
+  const asked = clean(path)
+  if (/^\/dev\/loop\d+$/.test(asked)) return `${path} may be a volume that is attached here`
+  if (asked === '/dev') return `${path} has all devices of the host`
+  return reach === 'devices' && /^\/dev\/(sd|vd|nvme|dm-|mapper\/)/.test(asked)
+    ? `${path} is a disk of the host`
+    : undefined
+}
+
+/** As the Engine takes it: without dots and repeated slashes, and none at the end. */
+const clean = (path: string): string => {
+  const normal = posix.normalize(path)
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal
+}

@@ -1,0 +1,102 @@
+import type { ApiCall } from './api-call.ts'
+import { onContainer, onExec, onPrune } from './containers.ts'
+import type { Guard } from './endpoints.ts'
+import { reachesStorage } from './reach.ts'
+import { decodeBody, field, readStrictJson } from './strict-json.ts'
+import { allowed, denied, type Verdict } from './verdict.ts'
+import { type Asked, ofContainer, ofService, ofVolume } from './wishes.ts'
+import type { World } from './world.ts'
+
+/** A call of a guarded endpoint. `body`: base64, as the Engine passes it; empty where it withholds it. */
+export interface GuardedCall {
+  readonly call: ApiCall
+  readonly body: string
+}
+
+export type Rule = (guarded: GuardedCall, world: World) => Verdict | Promise<Verdict>
+
+const parameter = ({ parameters }: ApiCall, name: string): string => parameters[name] ?? ''
+
+/** Reads the body, which must be there: the Engine passes none of one that is too large, and of some that lie about their length. */
+const withBody =
+  (decide: (body: unknown, guarded: GuardedCall, world: World) => Verdict | Promise<Verdict>): Rule =>
+  (guarded, world) => {
+    if (guarded.body === '')
+      return denied(
+        'no-body',
+        'the call came without its body, or with one that is too large to be looked at',
+      )
+    const body = decodeBody(guarded.body)
+    const read = body.kind === 'text' ? readStrictJson(body.text) : body
+    return read.kind === 'bad' ? denied('bad-body', read.reason) : decide(read.value, guarded, world)
+  }
+
+const judge = async (asked: Asked, world: World): Promise<Verdict> => {
+  for (const wish of asked.wishes) {
+    const why = reachesStorage(wish, world.ground, world.reach)
+    if (why !== undefined)
+      return denied(
+        'reaches-storage',
+        `a container with this would reach storage: ${why}. Use a volume (docker volume create -d openebs), or a folder elsewhere`,
+      )
+  }
+  for (const reference of asked.containers) {
+    const verdict = await onContainer(reference, 'join', world)
+    if (!verdict.allow) return verdict
+  }
+  return allowed
+}
+
+const removeVolume: Rule = async ({ call }, world) => {
+  const volume = parameter(call, 'name')
+  if (!world.volumes().includes(volume) || !world.isUsed(volume)) return allowed
+  const users = await world.users(volume)
+  const by = users.length > 0 ? ` by ${users.join(', ')}` : ''
+  return denied(
+    'volume-in-use',
+    `volume ${volume} is in use${by} on host ${world.host}: stop what uses it first`,
+    {
+      volume,
+    },
+  )
+}
+
+const onPlugin: Rule = ({ call }, { plugin, isUsed, volumes }) => {
+  const name = parameter(call, 'name')
+  const isOurs = plugin.names.includes(name) || (name.length >= 12 && plugin.id.startsWith(name))
+  if (!isOurs || !isUsed()) return allowed
+  const used = volumes().filter((volume) => isUsed(volume))
+  return denied(
+    'plugin-in-use',
+    `the plugin serves volumes that are in use (${used.join(', ')}): stop the containers that use them first`,
+  )
+}
+
+const removeImage: Rule = ({ call }, { image, volumes }) =>
+  parameter(call, 'name') === image && volumes().length > 0
+    ? denied('image-in-use', `image ${image} is what the volumes of this host run on: remove them first`)
+    : allowed
+
+/** What is asked of each guarded endpoint. One without a rule does not compile. */
+export const rules: Readonly<Record<Guard, Rule>> = {
+  container: ({ call }, world) => onContainer(parameter(call, 'id'), call.endpoint?.action ?? '', world),
+  checkpoint: ({ call }, world) => onContainer(parameter(call, 'id'), 'checkpoint', world),
+  exec: ({ call }, world) => onExec(parameter(call, 'id'), world),
+  'container-create': withBody((body, _, world) => judge(ofContainer(body), world)),
+  'containers-prune': (_, world) => onPrune(world),
+  'volume-create': withBody((body, _, world) => judge(ofVolume(body), world)),
+  'volume-remove': removeVolume,
+  // the Engine takes those that no container refers to, and the driver refuses what is mounted
+  'volumes-prune': () => allowed,
+  'network-disconnect': withBody((body, _, world) => {
+    const reference = field(body, 'Container')
+    return typeof reference === 'string' ? onContainer(reference, 'disconnect', world) : allowed
+  }),
+  // the Engine keeps a network that a container is in, and an image that a container is made of
+  'network-remove': () => allowed,
+  'networks-prune': () => allowed,
+  'images-prune': () => allowed,
+  'image-remove': removeImage,
+  service: withBody((body, _, world) => judge(ofService(body), world)),
+  plugin: onPlugin,
+}

@@ -1,0 +1,47 @@
+/** What a container of ours is for. */
+export type Role = 'target' | 'initiator' | 'iscsid' | 'etcd' | 'registrator'
+
+/** A container that is guarded. `id` is empty while it is not known. */
+export interface Guarded {
+  readonly id: string
+  readonly name: string
+  readonly role: Role
+  /** Of a target or an initiator. */
+  readonly volume?: string
+}
+
+/** How far the guard of containers that are made reaches: see reach.ts. */
+export const reaches = ['storage', 'ancestors', 'devices'] as const
+export type Reach = (typeof reaches)[number]
+
+/** Paths and devices of the host that hold storage. */
+export interface Ground {
+  /** Absolute, without a slash at the end: the folder of the volumes, the plugin's own. */
+  readonly paths: readonly string[]
+  /** Names of Docker volumes that belong to us alone, such as etcd's. */
+  readonly volumes: readonly string[]
+}
+
+/** What decisions rest on. All of it is in memory, but for what the Engine alone can tell. */
+export interface World {
+  readonly host: string
+  readonly reach: Reach
+  readonly ground: Ground
+  /** The plugin as users may call it: its name with and without a tag, and its ID. */
+  readonly plugin: { readonly names: readonly string[]; readonly id: string }
+  /** Image of the VSMs. */
+  readonly image: string
+  guarded: () => readonly Guarded[]
+  /** Volumes of this host that are placed here. */
+  volumes: () => readonly string[]
+  /** Whether a container of this host uses the volume now; every volume, if none is named. */
+  isUsed: (volume?: string) => boolean
+  /** Names of the containers that use a volume: for a message, asked of the Engine. */
+  users: (volume: string) => Promise<readonly string[]>
+  /** ID of the container that a reference means: asked of the Engine. Undefined where there is none. */
+  resolve: (reference: string) => Promise<string | undefined>
+  /** ID of the container that an exec instance is of; undefined where there is none. */
+  execOf: (exec: string) => Promise<string | undefined>
+  /** IDs of containers that do not run, and so would go by a prune. */
+  stopped: () => Promise<readonly string[]>
+}

@@ -1,0 +1,30 @@
+import http from 'node:http'
+import { join } from 'node:path'
+import type { EngineHost } from './engine-host.ts'
+
+export interface Answer {
+  status: number
+  text: string
+}
+
+/** One call of the Docker API exactly as given, which a client of Docker would tidy up first. */
+export const callEngine = (
+  engine: EngineHost,
+  method: string,
+  path: string,
+  { headers = {}, body }: { headers?: Record<string, string>; body?: string } = {},
+): Promise<Answer> => {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+  http
+    .request(
+      { socketPath: join(engine.folder, 'docker.sock'), method, path, headers, agent: false },
+      (response) => {
+        let text = ''
+        response.on('data', (chunk) => (text += chunk))
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+      },
+    )
+    .once('error', reject)
+    .end(body)
+  return promise
+}

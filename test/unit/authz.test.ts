@@ -1,0 +1,133 @@
+import t from 'tap'
+import type { AuditEntry } from '../../plugin/audit/entry.ts'
+import { Authz } from '../../plugin/authz.ts'
+import { Guard } from '../../plugin/guard/guard.ts'
+import type { World } from '../../plugin/guard/world.ts'
+import { AuthzRequest } from '../../plugin/protocol.ts'
+
+const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator', volume: 'y' } as const
+const world: World = {
+  host: 'h1',
+  reach: 'ancestors',
+  ground: { paths: ['/var/lib/openebs'], volumes: [] },
+  plugin: { names: ['openebs'], id: '9'.repeat(64) },
+  image: 'openebs/vsm:1',
+  guarded: () => [known],
+  volumes: () => ['y'],
+  isUsed: () => true,
+  users: async () => ['web'],
+  resolve: async () => undefined,
+  execOf: async () => undefined,
+  stopped: async () => [],
+}
+const make = (mode: 'enforce' | 'dry-run') => {
+  const seen: AuditEntry[] = []
+  let now = Date.parse('2026-01-01T00:00:00Z')
+  const authz = new Authz({
+    guard: new Guard({ isOwn: () => false, operators: ['ops'], within: 200 }, () => world),
+    mode,
+    guarded: world.guarded,
+    record: (entry) => void seen.push(entry),
+    clock: () => now,
+  })
+  return { authz, seen, wait: (ms: number) => (now += ms) }
+}
+const base64 = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64')
+const call = (fields: object) => AuthzRequest.parse(fields)
+
+t.test('a request without method or path is denied, whatever the mode', async (t) => {
+  const { authz } = make('dry-run')
+  for (const empty of [{}, { RequestMethod: 'GET' }, { RequestUri: '/x' }]) {
+    const answer = await authz.request(call(empty))
+    t.equal(answer.Allow, false)
+    t.not(answer.Msg, '')
+  }
+  t.equal((await authz.request(call({ RequestMethod: 'GET', RequestUri: '/_ping' }))).Allow, true)
+  t.equal(authz.asked, 4)
+})
+
+const kill = { RequestMethod: 'POST', RequestUri: '/containers/initiator-y/kill?signal=KILL', User: 'bob' }
+
+t.test('what is denied is told to the user, and recorded at once', async (t) => {
+  const { authz, seen } = make('enforce')
+  t.match(await authz.request(call(kill)), {
+    Allow: false,
+    Msg: /^openebs: initiator-y cannot be killed: it attaches volume y, which container web on host h1 uses/,
+  })
+  t.match(seen, [
+    {
+      time: '2026-01-01T00:00:00.000Z',
+      verdict: 'deny',
+      rule: 'storage-in-use',
+      reason: /cannot be killed/,
+      status: 0,
+      action: 'kill',
+      user: 'bob',
+      volume: 'y',
+      object: { kind: 'container', name: 'initiator-y' },
+      subject: { container: 'initiator-y', containerId: known.id, role: 'initiator', volume: 'y' },
+    },
+  ])
+})
+
+t.test('a dry run lets it pass, and records what would have been', async (t) => {
+  const { authz, seen, wait } = make('dry-run')
+  t.match(await authz.request(call(kill)), { Allow: true })
+  t.equal(seen.length, 0, 'not before it is done')
+  wait(30)
+  authz.response(call({ ...kill, ResponseStatusCode: 204 }))
+  t.match(seen, [{ verdict: 'would-deny', rule: 'storage-in-use', status: 204, ms: 30 }])
+})
+
+t.test('every call that changes something is recorded, with nothing of a body', async (t) => {
+  const { authz, seen } = make('enforce')
+  const id = 'c'.repeat(64)
+  const calls = [
+    {
+      RequestMethod: 'POST',
+      RequestUri: '/containers/create?name=web&Env=%5B%22SECRET%3D1%22%5D',
+      RequestBody: base64({ Image: 'x', Env: ['SECRET=1'] }),
+      ResponseBody: base64({ Id: id }),
+      ResponseStatusCode: 201,
+    },
+    {
+      RequestMethod: 'POST',
+      RequestUri: '/containers/create?name=vsm-x',
+      RequestBody: base64({ Labels: { 'openebs.role': 'target', 'openebs.volume': 'x' } }),
+      ResponseBody: base64({ Id: id }),
+      ResponseStatusCode: 201,
+    },
+    { RequestMethod: 'GET', RequestUri: '/containers/json', ResponseStatusCode: 200 },
+    { RequestMethod: 'DELETE', RequestUri: '/networks/n1', ResponseStatusCode: 204 },
+    { ...kill, User: 'ops', UserAuthNMethod: 'TLS', ResponseStatusCode: 204 },
+  ]
+  for (const fields of calls) {
+    t.equal((await authz.request(call(fields))).Allow, true)
+    t.equal(authz.response(call(fields)).Allow, true)
+  }
+  t.match(seen, [
+    { action: 'create', uri: '/containers/create?name=web', object: { kind: 'container', name: 'web', id } },
+    { action: 'create', status: 201, subject: { container: 'vsm-x', containerId: id, volume: 'x' } },
+    { action: 'remove', object: { kind: 'network', name: 'n1' }, verdict: 'allow' },
+    { rule: 'operator', user: 'ops', auth: 'TLS', verdict: 'allow' },
+  ])
+  t.equal(seen.length, 4)
+  t.notMatch(JSON.stringify(seen), 'SECRET')
+})
+
+t.test('calls that are alike, and answers that were not asked about', async (t) => {
+  const { authz, seen } = make('enforce')
+  const prune = { RequestMethod: 'POST', RequestUri: '/images/prune' }
+  await authz.request(call(prune))
+  await authz.request(call(prune))
+  for (const status of [200, 409, 500]) authz.response(call({ ...prune, ResponseStatusCode: status }))
+  t.strictSame(
+    seen.map(({ status }) => status),
+    [200, 409],
+  )
+  for (let n = 0; n < 3000; n++)
+    await authz.request(call({ RequestMethod: 'DELETE', RequestUri: `/networks/n${n}` }))
+  authz.response(call({ RequestMethod: 'DELETE', RequestUri: '/networks/n0', ResponseStatusCode: 204 }))
+  authz.response(call({ RequestMethod: 'DELETE', RequestUri: '/networks/n2999', ResponseStatusCode: 204 }))
+  t.equal(seen.length, 3, 'the oldest of very many are forgotten')
+})
