@@ -28,6 +28,7 @@ t.test('what is no JSON in one reading only is bad, and the reason names the key
     ['{"\\ud800":1,"\\ufffd":1}', /twice/],
     [`{"${'x'.repeat(99)}":1,"${'x'.repeat(99)}":1}`, /the key "x{60}…" twice/],
     [`${'['.repeat(101)}${']'.repeat(101)}`, /^the body is nested more than 100 deep$/],
+    [`["\\\\",${'['.repeat(100)}`, /nested/],
     ['['.repeat(5_000_000), /nested/],
   ]
   for (const [text, reason] of table)
@@ -45,7 +46,7 @@ t.test('what has one reading is a value', async (t) => {
     '{"a":"{\\"a\\":1,\\"a\\":2}[[[\\\\"}',
     '{"__proto__":{"a":1}}',
     `${'['.repeat(100)}${']'.repeat(100)}`,
-    `["${'['.repeat(200)}"]`,
+    `["\\"${'['.repeat(200)}"]`,
   ]
   for (const text of texts)
     t.strictSame(readStrictJson(text), { kind: 'value', value: JSON.parse(text) }, text)
@@ -74,7 +75,7 @@ t.test('a field is found however it is cased', async (t) => {
   t.equal(field({ Networ\u212aMode: 'host' }, 'NetworkMode'), 'host')
   t.equal(field({ Moun\u0074\u017f: 1 }, 'Mounts'), 1)
   t.equal(field({ Host: 1 }, 'HostConfig'), undefined)
-  for (const none of [undefined, null, 1, 'length', ['HostConfig']]) t.equal(field(none, 'length'), undefined)
+  for (const none of [undefined, null, 1, 'x', ['x']]) t.equal(field(none, '0'), undefined)
 })
 
 t.test("letters fold as by Unicode's simple case folding", async (t) => {
