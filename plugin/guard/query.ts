@@ -6,6 +6,17 @@ export interface Query {
   readonly odd?: string
 }
 
+/**
+ * What the Engine reads of the query in calls that are guarded, in lower case. Of other names nothing follows, and clients
+ * that repeat the create body in the query (dockerode) give "Env" and the like many times.
+ */
+const meant = new Set(
+  `checkpoint checkpoint-dir condition copyuidgid detachkeys filters force link logs name nooverwritedirnondir noprune options
+  path platform platforms registryauthfrom remote rollback signal stderr stdin stdout stream t timeout v version`.split(
+    /\s+/,
+  ),
+)
+
 /** What may be given more than once: it is a list. */
 const lists = new Set(['platforms'])
 
@@ -33,6 +44,7 @@ const repeated = (names: readonly string[]): string | undefined => {
   const seen = new Map<string, string>()
   for (const name of names) {
     const folded = name.toLowerCase()
+    if (!meant.has(folded)) continue
     const first = seen.get(folded)
     if (first !== undefined && !(first === name && lists.has(name)))
       return `the query gives ${JSON.stringify(name.slice(0, 60))} more than once: give it once`

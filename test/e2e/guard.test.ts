@@ -55,7 +55,7 @@ t.test('containers of a volume in use', async (t) => {
       ['pause', name],
       ['rename', name, 'other'],
       ['update', '--memory', '1g', name],
-      ['exec', name, 'true'],
+      ['exec', name, 'id'],
       ['cp', file, `${name}:/tmp/x`],
       ['rm', '-f', name],
       run('--volumes-from', name),
@@ -188,7 +188,7 @@ t.test('what nobody uses may be dealt with', async (t) => {
   await docker('rm', '-f', 'web')
   await host.until('the use has ended', async () => (await tryDocker('restart', 'vsm-data')).code === 0)
   for (const args of [
-    ['exec', 'vsm-data', 'true'],
+    ['exec', 'vsm-data', 'id'],
     ['update', '--memory', '256m', '--memory-swap', '256m', 'vsm-data'],
     ['pause', 'initiator-data'],
     ['unpause', 'initiator-data'],

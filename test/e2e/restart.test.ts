@@ -119,8 +119,7 @@ t.test('a mount that the Engine took away is shown again while the Engine answer
       .split(/[ \n]/)
       .findLast((word) => word.endsWith('/propagated-mount/mounts/count')) ?? ''
   await callPlugin(host, '/VolumeDriver.Mount', mount)
-  const dockerd = (await host.engine.exec('cat', `${host.engine.folder}/docker.pid`)).trim()
-  await host.engine.exec('kill', '-STOP', dockerd)
+  await host.engine.pause()
   try {
     await host.engine.exec('umount', '--lazy', await placeOfMount())
     t.equal(await placeOfMount(), '')
@@ -129,7 +128,7 @@ t.test('a mount that the Engine took away is shown again while the Engine answer
     })
     t.not(await placeOfMount(), '', 'the host has the mount')
   } finally {
-    await host.engine.exec('kill', '-CONT', dockerd)
+    await host.engine.resume()
   }
   for (const _ of ['twice', 'mounted']) await callPlugin(host, '/VolumeDriver.Unmount', mount)
   t.match(await host.shell(['count:/d'], 'cat /d/n'), /^[0-9]+$/, 'and a container its data')

@@ -181,6 +181,8 @@ t.test('queries are read as the Engine does, or refused where it matters', async
     t.equal(read(`GET /containers/x/json?${query}`).kind, 'call', query)
   }
   t.match(read('DELETE /images/x?platforms=a&platforms=b'), { kind: 'call' }, 'a list')
+  const body = 'name=x&Env=A%3D1&Env=B%3D2&Cmd=sh&Cmd=-c'
+  t.match(read(`POST /containers/create?${body}`), { kind: 'call' }, 'a create body that a client repeats')
   const { parameters } = readQuery('a=1&a=2&?b=3&c;d=4&e=%zz&f+g=%2B+&h&=i&&j=k=l')
   t.strictSame([...parameters].slice(1), [
     ['a', '2'],
