@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { pause } from '../process/backoff.ts'
 import { labels } from '../vsm/labels.ts'
 import type { AuditEntry } from './audit/entry.ts'
 import { objectOf } from './audit/object.ts'
@@ -10,16 +11,21 @@ import type { Verdict } from './guard/verdict.ts'
 import type { Guarded } from './guard/world.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
-/** Calls between the Engine's two questions; more are forgotten, the oldest first. */
+/** Kinds of calls between the Engine's two questions; of more the oldest are taken for ended. */
 const mostOpen = 1000
+/** ms that the second question is waited for, and those between two looks at who waits. */
+const patience = 60_000
+const sweepEvery = 10_000
 
 const Created = z.object({ Id: z.string() })
 
 /** A call that was asked about, until it is done. */
 interface Open {
+  readonly asked: AuthzRequest
   readonly at: number
   readonly call: ApiCall | undefined
   readonly verdict: Verdict
+  readonly isDenied: boolean
   readonly container: Guarded | undefined
 }
 
@@ -37,7 +43,6 @@ export class Authz {
   readonly #parts: AuthzParts
   readonly #clock: () => number
   readonly #open = new Map<string, Open[]>()
-  #count = 0
   #asked = 0
 
   constructor(parts: AuthzParts) {
@@ -63,12 +68,12 @@ export class Authz {
     })
     // an empty request is nobody's call, whatever the mode: what is said of it cannot do harm
     const isDenied = !verdict.allow && (this.#parts.mode === 'enforce' || verdict.rule === 'empty')
+    const open: Open = { asked, at, call, verdict, isDenied, container: this.#container(call) }
     if (isDenied) {
-      this.#record(asked, { at, call, verdict, container: this.#container(call) }, 0)
+      this.#record(asked, open, 0)
       return { Allow: false, Msg: `openebs: ${verdict.reason}` }
     }
-    if (!verdict.allow || (call && isRecorded(call)))
-      this.#remember(asked, { at, call, verdict, container: this.#container(call) })
+    if (!verdict.allow || (call && isRecorded(call))) this.#remember(open)
     return { Allow: true, Msg: '' }
   }
 
@@ -88,28 +93,48 @@ export class Authz {
       .find((one) => one.name === name || (reference.length >= 12 && one.id.startsWith(reference)))
   }
 
-  #remember(asked: AuthzRequest, open: Open): void {
-    const key = keyOf(asked)
-    this.#open.set(key, [...(this.#open.get(key) ?? []), open])
-    this.#count++
-    for (const oldest of this.#open.keys()) {
-      if (this.#count <= mostOpen) break
-      this.#count -= this.#open.get(oldest)?.length ?? 0
-      this.#open.delete(oldest)
+  /** Records what has had no answer for a minute: it goes on, or has failed, which the Engine does not tell of. */
+  sweep(): void {
+    const before = this.#clock() - patience
+    for (const [key, calls] of this.#open) {
+      const late = calls.filter(({ at }) => at <= before)
+      for (const one of late) this.#record(one.asked, one, 0)
+      const left = calls.filter(({ at }) => at > before)
+      if (left.length > 0) this.#open.set(key, left)
+      else this.#open.delete(key)
     }
   }
 
-  #take(asked: AuthzRequest): Open | undefined {
-    const key = keyOf(asked)
-    const [first, ...others] = this.#open.get(key) ?? []
-    if (!first) return undefined
-    this.#count--
-    if (others.length > 0) this.#open.set(key, others)
-    else this.#open.delete(key)
-    return first
+  /** Sweeps until the signal fires. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await pause(sweepEvery, signal)
+      this.sweep()
+    }
   }
 
-  #record(asked: AuthzRequest, { at, call, verdict, container }: Open, status: number): void {
+  #remember(open: Open): void {
+    const key = keyOf(open.asked)
+    this.#open.set(key, [...(this.#open.get(key) ?? []), open])
+    if (this.#open.size <= mostOpen) return
+    for (const [oldest, calls] of this.#open) {
+      for (const one of calls) this.#record(one.asked, one, 0)
+      this.#open.delete(oldest)
+      return
+    }
+  }
+
+  /** Of calls that are alike the newest: the others may have failed. */
+  #take(asked: AuthzRequest): Open | undefined {
+    const key = keyOf(asked)
+    const calls = [...(this.#open.get(key) ?? [])]
+    const newest = calls.pop()
+    if (calls.length > 0) this.#open.set(key, calls)
+    else this.#open.delete(key)
+    return newest
+  }
+
+  #record(asked: AuthzRequest, { at, call, verdict, isDenied, container }: Open, status: number): void {
     const created = call?.endpoint?.action === 'create' ? createdBy(asked) : nothing
     const subject = container ?? created.container
     const peer = peerName(asked.RequestPeerCertificates)
@@ -132,18 +157,22 @@ export class Authz {
         },
       }),
       ...(volume !== undefined && { volume }),
-      verdict: verdict.allow ? 'allow' : status === 0 ? 'deny' : 'would-deny',
+      verdict: verdict.allow ? 'allow' : isDenied ? 'deny' : 'would-deny',
       ...(verdict.rule !== undefined && { rule: verdict.rule }),
       ...(!verdict.allow && { reason: verdict.reason }),
       status,
-      ms: this.#clock() - at,
+      ...(status > 0 && { ms: this.#clock() - at }),
     })
   }
 }
 
+/** Change nothing, though they are no GET. */
+const harmless = ['wait', 'resize']
+
 /** Every call that changes something, and every one that is guarded. */
 const isRecorded = ({ method, endpoint }: ApiCall): boolean =>
-  endpoint?.guard !== undefined || !['GET', 'HEAD', 'OPTIONS'].includes(method)
+  endpoint?.guard !== undefined ||
+  !(['GET', 'HEAD', 'OPTIONS'].includes(method) || harmless.includes(endpoint?.action ?? ''))
 
 /** The Engine's second question has nothing more than this of the first. */
 const keyOf = ({ User, RequestMethod, RequestUri }: AuthzRequest): string =>

@@ -134,6 +134,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     observer.run(until),
     requests.run(until),
     followNames(docker, containers, log, until),
+    authz.run(until),
     keepFacts(engine, place, facts, log, until),
   ])
   stack.defer(async () => {

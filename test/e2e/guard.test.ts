@@ -1,8 +1,10 @@
+import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { callEngine } from '../support/engine-call.ts'
-import { PluginHost, sidecarImage, vsmImage } from '../support/plugin-host.ts'
+import { PluginHost, pluginProgram, sidecarImage, vsmImage } from '../support/plugin-host.ts'
 
 /** The guard with a real Engine: what would harm a volume in use is refused, and allowed when nobody uses it. */
 const host = await PluginHost.start(t, { authz: true, settings: { OPENEBS_GUARD: 'enforce' } })
@@ -182,6 +184,74 @@ t.test('the way past the guard, and what a prune would take', async (t) => {
     { rule: 'storage-in-use', status: 0, volume: 'data' },
   )
   t.notMatch(JSON.stringify(entries), 'x'.repeat(100), 'nothing of a body')
+})
+
+t.test('what streams goes through it', async (t) => {
+  const env = { ...process.env, DOCKER_HOST: `unix://${join(host.engine.folder, 'docker.sock')}` }
+  const sh = async (script: string) =>
+    (await promisify(execFile)('sh', ['-euc', script], { env, cwd: host.engine.folder })).stdout.trim()
+  const talks = 'n=0; while sleep 0.1; do n=$((n + 1)); echo "line $n"; done'
+  await docker(
+    'run',
+    '-d',
+    '--name',
+    'talks',
+    '--network',
+    'none',
+    '--entrypoint',
+    'sh',
+    sidecarImage,
+    '-c',
+    talks,
+  )
+  for (const [what, script, expected] of [
+    ['logs -f', 'timeout 3 docker logs -f talks || true', /line 1\n(.*\n)*line 1\d/],
+    ['attach', 'timeout 2 docker attach --no-stdin --sig-proxy=false talks || true', /line \d+\nline \d+/],
+    ['exec -i', 'echo to and fro | docker exec -i talks cat', /^to and fro$/],
+    ['exec -t', "docker exec -t talks sh -c '[ -t 0 ] && echo terminal'", /^terminal\s*$/],
+    [
+      'cp both ways',
+      'head -c 200000000 /dev/urandom >big; docker cp big talks:/tmp/big; docker cp talks:/tmp/big back; cmp big back && rm big back && echo same',
+      /^same$/,
+    ],
+    [
+      'build',
+      `printf 'FROM ${sidecarImage}\\nLABEL a=b\\n' | docker build -q -t built - && docker image inspect -f '{{.Config.Labels.a}}' built`,
+      /^b$/m,
+    ],
+    [
+      'events',
+      'docker events --since 10m --until "$(date +%s)" --filter container=talks',
+      /container create/,
+    ],
+  ] as const)
+    t.match(await sh(script), expected, what)
+  await docker('rm', '-f', 'talks')
+  await docker('rmi', 'built')
+})
+
+t.test('the plugin is killed while it is asked: no call gets past it', async (t) => {
+  const started = () => docker('inspect', '-f', '{{.State.StartedAt}}', 'vsm-data')
+  const before = await started()
+  let asking = true
+  const statuses: number[] = []
+  const ask = async () => {
+    while (asking) statuses.push((await callEngine(host.engine, 'POST', '/containers/vsm-data/kill')).status)
+  }
+  await host.settledPlugin()
+  const [pid] = await host.processes(pluginProgram)
+  const all = Promise.all([ask(), ask(), ask(), ask()])
+  await host.until('it is asked', async () => statuses.length > 20)
+  await host.engine.exec('kill', '-KILL', pid ?? '')
+  const then = statuses.length
+  await host.until('it is asked again', async () => statuses.length > then + 20)
+  asking = false
+  await all
+  t.ok(
+    statuses.every((status) => status >= 400),
+    `${statuses.length} calls: ${[...new Set(statuses)]}`,
+  )
+  t.equal(await started(), before, 'the target runs on')
 })
 
 t.test('what nobody uses may be dealt with', async (t) => {

@@ -115,19 +115,31 @@ t.test('every call that changes something is recorded, with nothing of a body', 
   t.notMatch(JSON.stringify(seen), 'SECRET')
 })
 
-t.test('calls that are alike, and answers that were not asked about', async (t) => {
-  const { authz, seen } = make('enforce')
+t.test('calls that are alike, and those of which the Engine tells no end', async (t) => {
+  const { authz, seen, wait } = make('enforce')
   const prune = { RequestMethod: 'POST', RequestUri: '/images/prune' }
   await authz.request(call(prune))
   await authz.request(call(prune))
   for (const status of [200, 409, 500]) authz.response(call({ ...prune, ResponseStatusCode: status }))
   t.strictSame(
-    seen.map(({ status }) => status),
+    seen.splice(0).map(({ status }) => status),
     [200, 409],
+    'an answer that was not asked about is none',
   )
-  for (let n = 0; n < 3000; n++)
+  await authz.request(call(prune))
+  wait(59_000)
+  authz.sweep()
+  t.equal(seen.length, 0)
+  wait(1_000)
+  authz.sweep()
+  const { ms, ...entry } = seen.pop() ?? {}
+  t.match(entry, { time: '2026-01-01T00:00:00.000Z', verdict: 'allow', status: 0 }, 'failed, or goes on')
+  t.equal(ms, undefined)
+  authz.response(call({ ...prune, ResponseStatusCode: 200 }))
+  for (let n = 0; n < 1500; n++)
     await authz.request(call({ RequestMethod: 'DELETE', RequestUri: `/networks/n${n}` }))
-  authz.response(call({ RequestMethod: 'DELETE', RequestUri: '/networks/n0', ResponseStatusCode: 204 }))
-  authz.response(call({ RequestMethod: 'DELETE', RequestUri: '/networks/n2999', ResponseStatusCode: 204 }))
-  t.equal(seen.length, 3, 'the oldest of very many are forgotten')
+  t.equal(seen.length, 500, 'of very many the oldest are taken for ended')
+  for (const uri of ['/containers/web/wait', '/containers/web/resize?h=1&w=1'])
+    await authz.request(call({ RequestMethod: 'POST', RequestUri: uri }))
+  t.equal(seen.length, 500, 'what changes nothing is not recorded')
 })
