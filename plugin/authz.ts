@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { labels } from '../vsm/labels.ts'
 import type { AuditEntry } from './audit/entry.ts'
+import { peerName } from './audit/peer.ts'
 import { auditUri } from './audit/uri.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
@@ -78,11 +79,13 @@ export class Authz {
   response(call: AuthzRequest, now: Date): AuthzAnswer {
     const parsed = containerCall(call.RequestMethod, call.RequestUri)
     const subject = parsed && this.#subject(parsed, call)
+    const peer = subject && peerName(call.RequestPeerCertificates)
     if (subject)
       this.#journal({
         time: now.toISOString(),
         user: call.User,
         ...(call.UserAuthNMethod && { auth: call.UserAuthNMethod }),
+        ...(peer && { peer }),
         method: call.RequestMethod,
         uri: auditUri(call.RequestUri),
         status: call.ResponseStatusCode,

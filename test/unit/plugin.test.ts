@@ -268,6 +268,7 @@ t.test(
         RequestUri: `/containers/${id.slice(0, 12)}/start`,
         ResponseStatusCode: 204,
         User: 'ops',
+        UserAuthNMethod: 'TLS',
       },
       { RequestMethod: 'POST', RequestUri: '/containers/initiator-y/kill', ResponseStatusCode: 204 },
       { RequestMethod: 'POST', RequestUri: '/containers/other/kill', ResponseStatusCode: 204 },
@@ -280,7 +281,11 @@ t.test(
         status: 201,
         subject: { container: 'vsm-x', role: 'target', volume: 'x' },
       },
-      { action: 'start', user: 'ops', status: 204, subject: { container: 'vsm-x', containerId: id } },
+      {
+        ...{ action: 'start', user: 'ops', auth: 'TLS', status: 204, volume: 'x' },
+        object: { kind: 'container', name: 'vsm-x', id },
+        subject: { container: 'vsm-x', containerId: id },
+      },
       { action: 'kill', subject: { container: 'initiator-y', volume: 'y' } },
     ])
     t.equal(seen.length, 3)
