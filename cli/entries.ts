@@ -122,12 +122,9 @@ const readable = <C extends Timed>(collection: C, entries: readonly Entry[], out
   )
 }
 
-/** Times of the two collections differ in their digits; within one instant keys tell the order. */
+/** Times of the two collections differ in their number of digits; within one instant keys tell the order. */
 const inOrder = <C extends Timed>(items: readonly Item<C>[]): Item<C>[] => {
-  const place = ({ key, entry }: Item<C>) => {
-    const [seconds = '', fraction = ''] = entry.time.replace('Z', '').split('.')
-    return `${seconds}.${fraction.padEnd(9, '0')} ${keyParts(key)[2] ?? ''}`
-  }
+  const place = ({ key, entry }: Item<C>) => `${entry.time.replace('Z', '')} ${keyParts(key)[2] ?? ''}`
   return items
     .map((item) => ({ item, place: place(item) }))
     .sort((a, b) => (a.place < b.place ? -1 : 1))

@@ -13,6 +13,7 @@ import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
 /** Kinds of calls between the Engine's two questions; of more the oldest are taken for ended. */
 const mostOpen = 1000
+const mostMade = 100
 /** ms that the second question is waited for, and those between two looks at who waits. */
 const patience = 60_000
 const sweepEvery = 10_000
@@ -43,6 +44,8 @@ export class Authz {
   readonly #parts: AuthzParts
   readonly #clock: () => number
   readonly #open = new Map<string, Open[]>()
+  /** Containers whose creation as a target or initiator passed here, by ID: before a record names them. */
+  readonly #made = new Map<string, Guarded>()
   #asked = 0
 
   constructor(parts: AuthzParts) {
@@ -88,9 +91,9 @@ export class Authz {
     const reference = call?.segments[0] === 'containers' ? call.parameters.id : undefined
     if (reference === undefined) return undefined
     const name = reference.replace(/^\//, '')
-    return this.#parts
-      .guarded()
-      .find((one) => one.name === name || (reference.length >= 12 && one.id.startsWith(reference)))
+    return [...this.#parts.guarded(), ...this.#made.values()].find(
+      (one) => one.name === name || (reference.length >= 12 && one.id.startsWith(reference)),
+    )
   }
 
   /** Records what has had no answer for a minute: it goes on, or has failed, which the Engine does not tell of. */
@@ -136,6 +139,8 @@ export class Authz {
 
   #record(asked: AuthzRequest, { at, call, verdict, isDenied, container }: Open, status: number): void {
     const created = call?.endpoint?.action === 'create' ? createdBy(asked) : nothing
+    if (created.id && created.container) this.#made.set(created.id, created.container)
+    for (const oldest of this.#made.keys()) if (this.#made.size > mostMade) this.#made.delete(oldest)
     const subject = container ?? created.container
     const peer = peerName(asked.RequestPeerCertificates)
     const volume = verdict.allow ? subject?.volume : (verdict.volume ?? subject?.volume)

@@ -56,6 +56,7 @@ export const AuthzRequest = z.object({
   RequestUri: loose,
   RequestBody: body,
   RequestHeaders: headers,
+  /** With TLS: each as PEM in base64. */
   RequestPeerCertificates: z.array(z.unknown()).nullish(),
   ResponseStatusCode: z.number().int().default(0),
   ResponseBody: body,

@@ -11,9 +11,6 @@ const LostFile = z.object({
   to: z.iso.datetime(),
 })
 
-/** Bytes that are read at once; more than the longest line. */
-const pieceSize = 64 * 1024
-
 /** A part of what is kept: `damaged` of its lines cannot be read, and `next` is where the following part begins. */
 export interface Piece {
   readonly items: readonly Item[]
@@ -22,12 +19,14 @@ export interface Piece {
 }
 
 /**
- * Entries on the disk while the store does not take them: two files, one that is added to and one that is sent and then
- * removed. The caller makes one call at a time. All calls reject with the file system's own errors.
+ * Entries on the disk while the store does not take them. They are added to one file; when it is full it becomes the older
+ * one, and another begins. What was sent first, the older file where there is one, is removed as a whole. The caller makes
+ * one call at a time. All calls reject with the file system's own errors.
  */
 export class Spill {
   readonly #folder: string
   readonly #fileSize: number
+  readonly #pieceSize: number
   readonly #newer: string
   readonly #older: string
   readonly #lost: string
@@ -38,10 +37,11 @@ export class Spill {
   /** What is added next begins on a line of its own, as the one before may be torn. */
   #torn = false
 
-  /** `size`: bytes of both files together. */
-  constructor(folder: string, size: number) {
+  /** `size`: bytes of both files together; `pieceSize`: that are read at once, more than the longest line has. */
+  constructor(folder: string, size: number, pieceSize = 64 * 1024) {
     this.#folder = folder
     this.#fileSize = size / 2
+    this.#pieceSize = pieceSize
     this.#newer = join(folder, 'newer.jsonl')
     this.#older = join(folder, 'older.jsonl')
     this.#lost = join(folder, 'lost.json')
@@ -77,23 +77,30 @@ export class Spill {
     return added
   }
 
-  /** What of the file that is to be sent stands at `from`; undefined when that was all. */
+  /** What of the file that is to be sent first stands at `from`; undefined when that was all. */
   async read(from: number): Promise<Piece | undefined> {
-    if (this.#olderSize === 0 && this.#size > 0) await this.#rotate()
-    if (this.#olderSize <= from) return undefined
-    const file = await open(this.#older, 'r')
+    const older = this.#olderSize > 0
+    if (from >= (older ? this.#olderSize : this.#size)) return undefined
+    const file = await open(older ? this.#older : this.#newer, 'r')
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(pieceSize), 0, pieceSize, from)
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(this.#pieceSize), 0, this.#pieceSize, from)
       return piece(buffer.subarray(0, bytesRead), from)
     } finally {
       await file.close()
     }
   }
 
-  /** The file that was sent goes. */
+  /** The file that was to be sent first goes: `read` has come to its end. */
   async sent(): Promise<void> {
-    await rm(this.#older, { force: true })
-    this.#olderSize = 0
+    if (this.#olderSize > 0) {
+      await rm(this.#older, { force: true })
+      this.#olderSize = 0
+    } else {
+      await this.close()
+      await rm(this.#newer, { force: true })
+      this.#size = 0
+      this.#torn = false
+    }
     await syncFolder(this.#folder)
   }
 
