@@ -89,6 +89,7 @@ t.test('an empty registry, and wrong arguments', async (t) => {
     [['ls', '--store', 'http://x'], /--store: expected etcd:/],
     [['ls', '--store-user', 'me'], /OPENEBS_STORE_USER and OPENEBS_STORE_PASSWORD_FILE go together/],
     [['watch', '--from', 'now'], /--from: expected a revision/],
+    [['audit', '--verdict', 'maybe'], /--verdict: expected one of allow, deny, would-deny/],
     [['run', '--ttl', '1'], /--ttl: expected a number of seconds from 5 to 3600, not "1"/],
     [['run', '--tll', '1'], /Unknown option '--tll'[\s\S]*--ttl/],
   ] as const
@@ -119,6 +120,12 @@ t.test('what is there is shown', async (t) => {
     put.targetPut('data', 'far'),
     put.gapPut('far', '2026-01-01T10:00:00.000Z'),
     put.eventPut('far', '2026-01-01T10:00:01.000Z'),
+    put.auditPut('far', '2026-01-01T10:00:02.000Z', {
+      verdict: 'deny',
+      status: 0,
+      rule: 'operator',
+      user: 'ops',
+    }),
     put.raw('secrets/data', '{"password":"geheim"}'),
   )
   t.match(await registrator(['ls', '--host', 'far']), {
@@ -137,6 +144,16 @@ t.test('what is there is shown', async (t) => {
     stdout: /^data on far\n[\s\S]*LUN 1: 1 GiB/,
   })
   t.match(await registrator(['events']), { stdout: /GAP: .*\n.*container +start +web-1/ })
+  const call = /^\S+ 10:00:02\.000 +far +ops +deny +start +container web-1 +- +- +operator$/m
+  t.match(await registrator(['audit', '--user', 'ops', '--verdict', 'deny', '--since', '2026-01-01']), {
+    ...{ code: 0, stdout: call },
+  })
+  t.match(await registrator(['audit', '--container', 'web-1', '--events', '--host', 'far', '--json']), {
+    stdout: /"kind":"gap".*\n.*"type":"container","action":"start".*\n.*"verdict":"deny".*\n$/,
+  })
+  t.match(await registrator(['audit', '--action', 'stop', '--volume', 'x']), {
+    stdout: /^no calls .*1 others/,
+  })
   t.match(await registrator(['get', 'secrets/data']), { code: 1, stdout: '' })
   const doctor = await registrator(['doctor'])
   t.equal(doctor.code, 1)
@@ -149,11 +166,12 @@ t.test('what is there is shown', async (t) => {
 })
 
 t.test('colours are for terminals, and a reader that has enough ends it quietly', async (t) => {
-  const terminal = (variables: Record<string, string>) =>
-    promisify(execFile)('script', ['-qec', `${program} ls services`, '/dev/null'], {
+  const terminal = (variables: Record<string, string>, command = 'ls services') =>
+    promisify(execFile)('script', ['-qec', `${program} ${command}`, '/dev/null'], {
       env: { ...env, TERM: 'xterm', ...variables },
     })
   t.match((await terminal({})).stdout, '\u001b[32mhealthy')
+  t.match((await terminal({}, 'audit')).stdout, '\u001b[31m2026-01-01 10:00:02.000  far')
   t.notMatch((await terminal({ NO_COLOR: '1' })).stdout, '\u001b[')
   const many = Array.from({ length: 3000 }, (_, n) => put.raw(`policies/${n}`, 'x'.repeat(200)))
   for (let n = 0; n < many.length; n += 100) await store.apply(many.slice(n, n + 100))
