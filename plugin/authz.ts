@@ -143,7 +143,9 @@ export class Authz {
     for (const oldest of this.#made.keys()) if (this.#made.size > mostMade) this.#made.delete(oldest)
     const subject = container ?? created.container
     const peer = peerName(asked.RequestPeerCertificates)
-    const volume = verdict.allow ? subject?.volume : (verdict.volume ?? subject?.volume)
+    const object = { ...objectOf(call), ...(created.id !== undefined && { id: created.id }) }
+    const named = object.kind === 'volume' ? object.name : undefined
+    const volume = (verdict.allow ? undefined : verdict.volume) ?? subject?.volume ?? named
     this.#parts.record({
       time: new Date(at).toISOString(),
       user: asked.User,
@@ -152,7 +154,7 @@ export class Authz {
       method: asked.RequestMethod,
       uri: auditUri(asked.RequestUri),
       action: call?.endpoint?.action ?? asked.RequestMethod.toLowerCase(),
-      object: { ...objectOf(call), ...(created.id !== undefined && { id: created.id }) },
+      object,
       ...(subject && {
         subject: {
           container: subject.name,

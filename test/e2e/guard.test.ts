@@ -205,8 +205,12 @@ t.test('what streams goes through it', async (t) => {
     talks,
   )
   for (const [what, script, expected] of [
-    ['logs -f', 'timeout 3 docker logs -f talks || true', /line 1\n(.*\n)*line 1\d/],
-    ['attach', 'timeout 2 docker attach --no-stdin --sig-proxy=false talks || true', /line \d+\nline \d+/],
+    ['logs -f', 'timeout -s KILL 3 docker logs -f talks || true', /line 1\n(.*\n)*line 1\d/],
+    [
+      'attach',
+      'timeout -s KILL 2 docker attach --no-stdin --sig-proxy=false talks || true',
+      /line \d+\nline \d+/,
+    ],
     ['exec -i', 'echo to and fro | docker exec -i talks cat', /^to and fro$/],
     ['exec -t', "docker exec -t talks sh -c '[ -t 0 ] && echo terminal'", /^terminal\s*$/],
     [

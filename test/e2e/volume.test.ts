@@ -241,7 +241,16 @@ scenario('authz keeps an audit trail of what happens to storage containers', asy
     .map(({ action }) => action)
   t.match(actions.join(' '), /^create start .*kill.* remove$/)
   t.notMatch(JSON.stringify(await trail()), /OPENEBS_/, 'no environment of a container is kept')
-  for (const entry of await trail()) t.match(entry, { host: 'h1', verdict: 'allow', volume: 'watched' })
+  const entries = await trail()
+  for (const entry of entries) t.match(entry, { host: 'h1', verdict: 'allow' })
+  for (const entry of entries.filter(({ subject }) => subject)) t.equal(entry.volume, 'watched')
+  const removal = entries.find(({ object, action }) => object.kind === 'volume' && action === 'remove')
+  t.match(removal, { object: { name: 'watched' }, volume: 'watched', user: '', status: 204 })
+  t.equal(removal.rule, undefined)
+  t.ok(
+    entries.some(({ rule, action }) => rule === 'own' && action === 'remove'),
+    "the plugin's own calls are told from others",
+  )
 })
 
 scenario('bad input gets a sentence, and leaves nothing half made', async (t) => {
