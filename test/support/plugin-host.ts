@@ -134,14 +134,9 @@ export class PluginHost {
     )
     // neither `docker info` nor the log tell whether a reload took it up: only what the plugin sees does
     await this.until('the Engine asks the plugin', async () => {
-      await this.engine.docker(
-        'create',
-        '--name',
-        'authz-probe',
-        '--label',
-        'openebs.role=initiator',
-        vsmImage,
-      )
+      const probe = ['create', '--name', 'authz-probe', '--label', 'openebs.role=initiator', vsmImage]
+      // refused while the plugin does not know its volumes yet
+      if ((await this.engine.tryDocker(...probe)).code !== 0) return false
       await this.engine.docker('rm', 'authz-probe')
       return (await this.keys('audit/')).length > 0
     })
