@@ -63,6 +63,13 @@ export const state = (record: Inventory): string => {
   }
 }
 
+/** What a plugin's guard goes by: "enforce, ancestors; policy in force". */
+export const guardLine = ({ guard }: RecordOf<'alive'>): string => {
+  if (!guard) return '-'
+  const policy = guard.policy === 'none' ? 'no policy' : `policy ${guard.policy}`
+  return `${guard.mode}, ${guard.reach}; ${policy}${guard.reason === undefined ? '' : `: ${guard.reason}`}`
+}
+
 export const columns: { [C in Collection]: readonly Column<RecordOf<C>>[] } = {
   hosts: [
     ['HOST', (host) => host.host],
@@ -79,6 +86,7 @@ export const columns: { [C in Collection]: readonly Column<RecordOf<C>>[] } = {
     ['HOST', (alive) => alive.host],
     ['PLUGIN', (alive) => alive.version],
     ['UP', (alive) => age(alive.since)],
+    ['GUARD', guardLine],
   ],
   inventory: [
     ['KIND', (record) => record.kind],

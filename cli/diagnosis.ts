@@ -22,6 +22,7 @@ const skew = 5
 export const diagnose = (facts: Facts): Finding[] => [
   ...hosts(facts),
   ...guards(facts),
+  ...policies(facts),
   ...clocks(facts),
   ...records(facts),
   ...services(facts),
@@ -108,6 +109,22 @@ const guards = ({ records: all }: Facts): Finding[] => {
       })),
   )
 }
+
+/** Guards that do not go by the policy in the registry, as they cannot take it. */
+const policies = ({ records: all }: Facts): Finding[] =>
+  all.alive.flatMap(({ host, guard }): Finding[] =>
+    guard?.policy === 'refused'
+      ? [
+          {
+            check: 'policy',
+            subject: host,
+            state: 'wrong',
+            text: `its guard refuses the policy in the registry and goes on by what it had (${guard.mode}, ${guard.reach}): ${guard.reason ?? 'it does not say why'}`,
+            todo: 'registrator policy check says what is wrong with a file; policy set puts a good one in its place',
+          },
+        ]
+      : [],
+  )
 
 /** Times that lie ahead of our clock; one that is behind cannot be told from an old record. */
 const clocks = ({ now, records: all }: Facts): Finding[] => {

@@ -14,12 +14,13 @@ import { grow } from './grow.ts'
 import type { AskHost } from './host-doctor.ts'
 import { type LsOptions, ls } from './ls.ts'
 import { endWithReader, output } from './output.ts'
+import { addPolicyCommands, deniedStatus } from './policy-commands.ts'
 import { ask } from './requests.ts'
 import { addSettings, readStoreSettings } from './settings.ts'
 import { showVsm } from './vsm.ts'
 import { type WatchOptions, watch } from './watch.ts'
 
-/** 0 done; 1 failed; 2 wrong arguments or settings; 3 no such thing; 4 the store is away. */
+/** 0 done; 1 failed; 2 wrong arguments or settings; 3 no such thing; 4 the store is away; 5 is of `policy test`. */
 const statuses: Record<FailureKind, number> = {
   invalid: 2,
   denied: 1,
@@ -183,6 +184,8 @@ volumes
     withStore((store) => grow(store, name, size, options, output)),
   )
 
+addPolicyCommands(program, withStore, examples)
+
 program
   .command('doctor')
   .description(
@@ -233,7 +236,7 @@ program.addHelpText(
   `${examples('run --help', 'ls', 'ls services', 'vsm show data', 'watch services/', 'events --since 10m', 'audit --since 1h', 'doctor')}
 
 Exit status: 0 done, 1 failed (doctor: something is wrong), 2 wrong arguments or settings, 3 no such thing, 4 the store
-is away.`,
+is away, ${deniedStatus} policy test: not allowed.`,
 )
 
 endWithReader()

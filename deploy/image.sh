@@ -19,7 +19,7 @@ sources_of() {
   case $1 in
     vsm) fingerprint "$arch" "${BASE:-}" -- vsm/Dockerfile vsm/*.sh vsm/parts.list vsm/target vsm/initiator ;;
     etcd) fingerprint "$arch" "${BASE:-}" -- deploy/etcd ;;
-    registrator-sidecar) fingerprint "$arch" "${BASE:-}" -- $common vsm/*.ts sidecar cli ;;
+    registrator-sidecar) fingerprint "$arch" "${BASE:-}" -- $common vsm/*.ts sidecar cli plugin/guard ;;
     registrator-rootfs) fingerprint "$arch" "${BASE:-}" -- $common vsm/*.ts plugin ;;
     *) fail "no image is called $1: expected vsm, etcd, registrator-sidecar or registrator-rootfs" ;;
   esac

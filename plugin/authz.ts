@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { pause } from '../process/backoff.ts'
+import type { EffectivePolicy } from '../registry/policy.ts'
 import { labels } from '../vsm/labels.ts'
 import type { AuditEntry } from './audit/entry.ts'
 import { objectOf } from './audit/object.ts'
@@ -7,7 +8,7 @@ import { peerName } from './audit/peer.ts'
 import { auditUri } from './audit/uri.ts'
 import type { ApiCall } from './guard/api-call.ts'
 import type { Guard } from './guard/guard.ts'
-import type { Verdict } from './guard/verdict.ts'
+import { outcome, type Verdict } from './guard/verdict.ts'
 import type { Guarded } from './guard/world.ts'
 import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
@@ -26,14 +27,14 @@ interface Open {
   readonly at: number
   readonly call: ApiCall | undefined
   readonly verdict: Verdict
-  readonly isDenied: boolean
+  readonly outcome: ReturnType<typeof outcome>
   readonly container: Guarded | undefined
 }
 
 export interface AuthzParts {
   readonly guard: Guard
-  /** Says no to what is denied, or only records it. */
-  readonly mode: 'enforce' | 'dry-run'
+  /** As of now; by its mode what is denied is refused, or only recorded. */
+  readonly policy: () => Pick<EffectivePolicy, 'mode'>
   readonly guarded: () => readonly Guarded[]
   readonly record: (entry: AuditEntry) => void
   readonly clock?: () => number
@@ -69,10 +70,15 @@ export class Authz {
       headers: asked.RequestHeaders ?? {},
       body: asked.RequestBody ?? '',
     })
-    // an empty request is nobody's call, whatever the mode: what is said of it cannot do harm
-    const isDenied = !verdict.allow && (this.#parts.mode === 'enforce' || verdict.rule === 'empty')
-    const open: Open = { asked, at, call, verdict, isDenied, container: this.#container(call) }
-    if (isDenied) {
+    const open: Open = {
+      asked,
+      at,
+      call,
+      verdict,
+      outcome: outcome(verdict, this.#parts.policy().mode),
+      container: this.#container(call),
+    }
+    if (!verdict.allow && open.outcome === 'deny') {
       this.#record(asked, open, 0)
       return { Allow: false, Msg: `openebs: ${verdict.reason}` }
     }
@@ -137,7 +143,8 @@ export class Authz {
     return newest
   }
 
-  #record(asked: AuthzRequest, { at, call, verdict, isDenied, container }: Open, status: number): void {
+  #record(asked: AuthzRequest, open: Open, status: number): void {
+    const { at, call, verdict, container } = open
     const created = call?.endpoint?.action === 'create' ? createdBy(asked) : nothing
     if (created.id && created.container) this.#made.set(created.id, created.container)
     for (const oldest of this.#made.keys()) if (this.#made.size > mostMade) this.#made.delete(oldest)
@@ -164,7 +171,7 @@ export class Authz {
         },
       }),
       ...(volume !== undefined && { volume }),
-      verdict: verdict.allow ? 'allow' : isDenied ? 'deny' : 'would-deny',
+      verdict: open.outcome,
       ...(verdict.rule !== undefined && { rule: verdict.rule }),
       ...(!verdict.allow && { reason: verdict.reason }),
       status,

@@ -4,7 +4,7 @@ import { explain } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import type { Engine } from './engine.ts'
 import { EngineQuestions } from './engine-questions.ts'
-import type { Reach, World } from './guard/world.ts'
+import type { World } from './guard/world.ts'
 import type { LocalCopy } from './local-copy.ts'
 import { isReferenced } from './references.ts'
 import type { StorageContainers } from './storage-containers.ts'
@@ -18,7 +18,7 @@ export interface WorldParts {
   data: string
   root: string
   image: string
-  reach: Reach
+  policy: World['policy']
   local: LocalCopy
   containers: StorageContainers
   engine: Engine
@@ -33,7 +33,7 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
     local.all().some((entry) => (volume ?? entry.volume.name) === entry.volume.name && isReferenced(entry))
   return {
     host: parts.host,
-    reach: parts.reach,
+    policy: parts.policy,
     image: parts.image,
     ground: { paths: [parts.root, ...(own?.folder ? [own.folder] : [])], volumes: ['openebs-etcd'] },
     plugin: { id: own?.id ?? '', names: ['openebs', 'openebs:latest'] },

@@ -23,6 +23,7 @@ import { growHandler } from './growth.ts'
 import { Guard } from './guard/guard.ts'
 import { ownSecret } from './guard/own-secret.ts'
 import type { World } from './guard/world.ts'
+import { GuardPolicy } from './guard-policy.ts'
 import { followNames, storageWorld } from './guard-world.ts'
 import { type HostFacts, type HostPlace, learnHost, refreshHost } from './host.ts'
 import { Initiators } from './initiators.ts'
@@ -64,19 +65,28 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const containers = new StorageContainers(local)
   const driver = Promise.withResolvers<VolumeDriver>()
   const trail = new AuditTrail({ folder: join(propagatedMount, 'audit'), log })
+  const policy = new GuardPolicy({
+    file: join(propagatedMount, 'policy.json'),
+    settings: {
+      mode: own.OPENEBS_GUARD,
+      reach: own.OPENEBS_GUARD_REACH,
+      operators: own.OPENEBS_OPERATORS,
+      exceptions: [],
+    },
+    log,
+  })
   let world: World | undefined
   const authz = new Authz({
-    guard: new Guard(
-      { isOwn: secret.isOwn, operators: own.OPENEBS_OPERATORS, within: decideWithin },
-      () => world,
-    ),
-    mode: own.OPENEBS_GUARD,
+    guard: new Guard({ isOwn: secret.isOwn, policy: policy.current, within: decideWithin }, () => world),
+    policy: policy.current,
     guarded: () => containers.all(),
     record: (entry) => trail.record(entry),
   })
 
   // Answers come first: an Engine that gets none for some seconds disables the plugin.
   stack.use(await listening)
+  // a small file: the first call is judged by it
+  await policy.load()
   answerBy(createApp({ driver: () => driver.promise, authz, log }))
 
   await local.load()
@@ -87,7 +97,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     data: facts.data,
     root: own.OPENEBS_ROOT,
     image: own.OPENEBS_VSM_IMAGE,
-    reach: own.OPENEBS_GUARD_REACH,
+    policy: policy.current,
     local,
     containers,
     engine,
@@ -135,6 +145,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     requests.run(until),
     followNames(docker, containers, log, until),
     authz.run(until),
+    policy.run(store, () => registry.look(), until),
     keepFacts(engine, place, facts, log, until),
   ])
   stack.defer(async () => {
@@ -142,7 +153,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
     // what it may have failed of has been thrown already, below
     await Promise.allSettled([running])
   })
-  await registerHost(stack, { store, facts, log })
+  await registerHost(stack, { store, facts, guard: policy, log })
   await Promise.race([aborted(stop), running])
 })
 

@@ -2,8 +2,8 @@ import { z } from 'zod'
 import { logLevels } from '../process/log.ts'
 import { version } from '../process/version.ts'
 import { hostName } from '../registry/keys.ts'
+import { defaultPolicy, guardModes, reaches } from '../registry/policy.ts'
 import { attachChoices } from './attach.ts'
-import { reaches } from './guard/world.ts'
 
 const portRange = z
   .string()
@@ -56,14 +56,14 @@ export const settings = {
       'Whether containers that are to run always are started when their volume was not up at the restore.',
     ),
   OPENEBS_GUARD: z
-    .enum(['enforce', 'dry-run'])
-    .default('dry-run')
+    .enum(guardModes)
+    .default(defaultPolicy.mode)
     .describe(
       'Where the plugin is an authorization plugin: enforce denies what harms volumes in use, dry-run only records it.',
     ),
   OPENEBS_GUARD_REACH: z
     .enum(reaches)
-    .default('ancestors')
+    .default(defaultPolicy.reach)
     .describe(
       'What new containers may not have: storage itself, writable ancestors of its folders too, or also devices and --privileged.',
     ),

@@ -16,6 +16,8 @@ export const keys = {
   fence: (writer: string) => `fences/${part(writer)}`,
   /** Of no collection: which registry this is (origin.ts). */
   origin: () => 'origin',
+  /** Of no collection: what the guards of all hosts go by (policy.ts). */
+  policy: () => 'policy',
   host: (host: string) => `hosts/${part(host)}`,
   alive: (host: string) => `alive/${part(host)}`,
   inventory: (host: string, kind: records.InventoryKind, id: string) =>
@@ -74,8 +76,11 @@ export const encode = <C extends Collection>(collection: C, record: RecordOf<C>)
   const parsed = schemas[collection].safeParse(record)
   if (!parsed.success)
     throw new Failure('invalid', `a record for ${collection}/ does not fit its schema`, parsed.error)
-  return JSON.stringify(sorted(parsed.data))
+  return toText(parsed.data)
 }
+
+/** A value as it stands in the store: JSON in one line, its fields in alphabetical order. */
+export const toText = (value: unknown): string => JSON.stringify(sorted(value))
 
 /** Reads a record back; `invalid` if a foreign hand or a newer version wrote what this version cannot read. */
 export const decode = <C extends Collection>(collection: C, key: string, value: string): RecordOf<C> => {

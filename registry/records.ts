@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { guardModes, reaches } from './policy.ts'
 
 /**
  * What stands in the registry, one schema a kind; docs/keys.md describes each field. Objects are loose: a field that
@@ -40,8 +41,26 @@ export const Host = z.looseObject({
 })
 export type Host = z.infer<typeof Host>
 
+/** How a plugin's guard stands: what it goes by, and what became of the registry's policy. */
+export const GuardState = z.looseObject({
+  mode: z.enum(guardModes),
+  reach: z.enum(reaches),
+  /** `refused`: it goes by the last one that was good, or where there was none by its settings. */
+  policy: z.enum(['none', 'in force', 'refused']),
+  /** Why it was refused. */
+  reason: z.string().optional(),
+})
+export type GuardState = z.infer<typeof GuardState>
+
 /** alive/<host>, leased, written by the plugin: the plugin of this host lives. */
-export const Alive = z.looseObject({ host: z.string(), version: z.string(), since: time, boot: z.string() })
+export const Alive = z.looseObject({
+  host: z.string(),
+  version: z.string(),
+  since: time,
+  boot: z.string(),
+  /** Absent in records of older versions. */
+  guard: GuardState.optional(),
+})
 export type Alive = z.infer<typeof Alive>
 
 export const inventoryKinds = [

@@ -1,5 +1,6 @@
 import { pause } from '../../process/backoff.ts'
 import { explain } from '../../process/failure.ts'
+import type { EffectivePolicy } from '../../registry/policy.ts'
 import { type ApiCall, readCall } from './api-call.ts'
 import { rules } from './rules.ts'
 import { denied, type Verdict } from './verdict.ts'
@@ -20,8 +21,8 @@ export interface Asked {
 export interface GuardSettings {
   /** Whether a call is the plugin's own. */
   readonly isOwn: (headers: Asked['headers']) => boolean
-  /** Common names of client certificates whose owners may do anything. */
-  readonly operators: readonly string[]
+  /** As of now; its operators may do anything. */
+  readonly policy: () => Pick<EffectivePolicy, 'operators'>
   /** ms within which a guarded call is decided. */
   readonly within: number
 }
@@ -63,7 +64,7 @@ export class Guard {
 
   #past({ headers, user, auth }: Asked): string | undefined {
     if (this.#settings.isOwn(headers)) return 'own'
-    if (auth === 'TLS' && this.#settings.operators.includes(user)) return 'operator'
+    if (auth === 'TLS' && this.#settings.policy().operators.includes(user)) return 'operator'
     return header(headers, pastHeader)?.trim() ? 'break-glass' : undefined
   }
 

@@ -1,5 +1,6 @@
 import { posix } from 'node:path'
-import type { Ground, Reach } from './world.ts'
+import type { Exception, Reach } from '../../registry/policy.ts'
+import type { Ground } from './world.ts'
 
 /** Something of the host that a container asks for. */
 export type Wish =
@@ -26,16 +27,23 @@ export const reachesStorage = (wish: Wish, ground: Ground, reach: Reach): string
   }
 }
 
+/** Whether the policy lets a wish pass, as that of a path which it names or of one below. Devices and volumes are never excepted. */
+export const isExcepted = (wish: Wish, exceptions: readonly Exception[]): boolean => {
+  if (wish.kind !== 'path') return false
+  const asked = clean(wish.path)
+  return exceptions.some(({ path, access }) => (access === 'any' || !wish.writable) && isWithin(asked, path))
+}
+
 const ofPath = (
   { path, writable }: { path: string; writable: boolean },
   { paths }: Ground,
   reach: Reach,
 ): string | undefined => {
   const asked = clean(path)
-  const within = paths.find((own) => asked === own || asked.startsWith(`${own}/`))
+  const within = paths.find((own) => isWithin(asked, own))
   if (within) return `${path} is in ${within}, which holds volumes`
   if (reach === 'storage' || !writable) return undefined
-  const below = paths.find((own) => own.startsWith(asked === '/' ? '/' : `${asked}/`))
+  const below = paths.find((own) => isWithin(own, asked))
   return below && `${path} is writable, and ${below} in it holds volumes`
 }
 
@@ -48,6 +56,10 @@ const ofDevice = (path: string, reach: Reach): string | undefined => {
     ? `${path} is a disk of the host`
     : undefined
 }
+
+/** Both clean. */
+const isWithin = (path: string, folder: string): boolean =>
+  path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`)
 
 /** As the Engine takes it: without dots and repeated slashes, and none at the end. */
 const clean = (path: string): string => {

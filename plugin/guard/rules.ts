@@ -1,7 +1,7 @@
 import type { ApiCall } from './api-call.ts'
 import { onContainer, onExec, onPrune } from './containers.ts'
 import type { Guard } from './endpoints.ts'
-import { reachesStorage } from './reach.ts'
+import { isExcepted, reachesStorage } from './reach.ts'
 import { decodeBody, field, readStrictJson } from './strict-json.ts'
 import { allowed, denied, type Verdict } from './verdict.ts'
 import { type Asked, ofContainer, ofService, ofVolume } from './wishes.ts'
@@ -32,19 +32,23 @@ const withBody =
   }
 
 const judge = async (asked: Asked, world: World): Promise<Verdict> => {
+  const { reach, exceptions } = world.policy()
+  let verdict = allowed
   for (const wish of asked.wishes) {
-    const why = reachesStorage(wish, world.ground, world.reach)
-    if (why !== undefined)
+    const why = reachesStorage(wish, world.ground, reach)
+    if (why === undefined) continue
+    if (!isExcepted(wish, exceptions))
       return denied(
         'reaches-storage',
         `a container with this would reach storage: ${why}. Use a volume (docker volume create -d openebs), or a folder elsewhere`,
       )
+    verdict = { allow: true, rule: 'exception' }
   }
   for (const reference of asked.containers) {
-    const verdict = await onContainer(reference, 'join', world)
-    if (!verdict.allow) return verdict
+    const joined = await onContainer(reference, 'join', world)
+    if (!joined.allow) return joined
   }
-  return allowed
+  return verdict
 }
 
 const removeVolume: Rule = async ({ call }, world) => {

@@ -1,3 +1,5 @@
+import type { GuardMode } from '../../registry/policy.ts'
+
 /** A decision, and the rule that made it; `reason` is what the user reads. */
 export type Verdict =
   | { readonly allow: true; readonly rule?: string }
@@ -17,3 +19,9 @@ export const denied = (
   reason: string,
   about: { container?: string; volume?: string } = {},
 ): Verdict => ({ allow: false, rule, reason, ...about })
+
+/** What becomes of a verdict: `would-deny` passes, and is recorded so. An empty request is nobody's call, whatever the mode: what is said of it cannot do harm. */
+export const outcome = (verdict: Verdict, mode: GuardMode): 'allow' | 'deny' | 'would-deny' => {
+  if (verdict.allow) return 'allow'
+  return mode === 'enforce' || verdict.rule === 'empty' ? 'deny' : 'would-deny'
+}

@@ -1,3 +1,5 @@
+import type { EffectivePolicy } from '../../registry/policy.ts'
+
 /** What a container of ours is for. */
 export type Role = 'target' | 'initiator' | 'iscsid' | 'etcd' | 'registrator'
 
@@ -10,10 +12,6 @@ export interface Guarded {
   readonly volume?: string
 }
 
-/** How far the guard of containers that are made reaches: see reach.ts. */
-export const reaches = ['storage', 'ancestors', 'devices'] as const
-export type Reach = (typeof reaches)[number]
-
 /** Paths and devices of the host that hold storage. */
 export interface Ground {
   /** Absolute, without a slash at the end: the folder of the volumes, the plugin's own. */
@@ -25,7 +23,8 @@ export interface Ground {
 /** What decisions rest on. All of it is in memory, but for what the Engine alone can tell. */
 export interface World {
   readonly host: string
-  readonly reach: Reach
+  /** As of now: how far the guard of containers that are made reaches, and what is excepted; see reach.ts. */
+  policy: () => Pick<EffectivePolicy, 'reach' | 'exceptions'>
   readonly ground: Ground
   /** The plugin as users may call it: its name with and without a tag, and its ID. */
   readonly plugin: { readonly names: readonly string[]; readonly id: string }

@@ -1,6 +1,6 @@
 import type { AuditedCall } from '../../registry/audit.ts'
 import { encode, keys } from '../../registry/keys.ts'
-import type { Host, Inventory, JournalEntry, Service, Volume, Vsm } from '../../registry/records.ts'
+import type { Alive, Host, Inventory, JournalEntry, Service, Volume, Vsm } from '../../registry/records.ts'
 import type { Change } from '../../registry/store.ts'
 
 /** Records as sidecar and plugin write them, for tests of who reads them. `more` is what the test is about. */
@@ -30,8 +30,8 @@ export const hostPut = (host: string, more: Partial<Host> = {}): Change => {
   return put(keys.host(host), encode('hosts', record))
 }
 
-export const alivePut = (host: string): Change =>
-  put(keys.alive(host), encode('alive', { host, version: '0.1.0', since, boot: 'b' }))
+export const alivePut = (host: string, more: Partial<Alive> = {}): Change =>
+  put(keys.alive(host), encode('alive', { host, version: '0.1.0', since, boot: 'b', ...more }))
 
 type Container = Extract<Inventory, { kind: 'container' }>
 

@@ -8,7 +8,7 @@ import { AuthzRequest } from '../../plugin/protocol.ts'
 const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator', volume: 'y' } as const
 const world: World = {
   host: 'h1',
-  reach: 'ancestors',
+  policy: () => ({ reach: 'ancestors', exceptions: [] }),
   ground: { paths: ['/var/lib/openebs'], volumes: [] },
   plugin: { names: ['openebs'], id: '9'.repeat(64) },
   image: 'openebs/vsm:1',
@@ -24,8 +24,11 @@ const make = (mode: 'enforce' | 'dry-run') => {
   const seen: AuditEntry[] = []
   let now = Date.parse('2026-01-01T00:00:00Z')
   const authz = new Authz({
-    guard: new Guard({ isOwn: () => false, operators: ['ops'], within: 200 }, () => world),
-    mode,
+    guard: new Guard(
+      { isOwn: () => false, policy: () => ({ operators: ['ops'] }), within: 200 },
+      () => world,
+    ),
+    policy: () => ({ mode }),
     guarded: world.guarded,
     record: (entry) => void seen.push(entry),
     clock: () => now,

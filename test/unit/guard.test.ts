@@ -20,7 +20,7 @@ const ground: Ground = { paths: ['/var/lib/openebs', '/var/lib/docker/plugins/p'
 
 const world = (changes: Partial<World> = {}): World => ({
   host: 'h1',
-  reach: 'ancestors',
+  policy: () => ({ reach: 'ancestors', exceptions: [] }),
   ground,
   plugin: { names: ['openebs', 'openebs:latest'], id: '9'.repeat(64) },
   image: 'openebs/vsm:1',
@@ -37,7 +37,10 @@ const secret = ownSecret()
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const decide = (asked: Partial<Asked> & { json?: unknown }, of: World | undefined = world()) => {
   const { json, ...others } = asked
-  return new Guard({ isOwn: secret.isOwn, operators: ['alice'], within: 200 }, () => of).decide({
+  return new Guard(
+    { isOwn: secret.isOwn, policy: () => ({ operators: ['alice'] }), within: 200 },
+    () => of,
+  ).decide({
     method: 'POST',
     uri: '/containers/vsm-data/stop',
     user: '',
@@ -230,7 +233,10 @@ t.test('decisions', async (t) => {
     t.equal(verdict.allow, rule === undefined, what)
     if (!verdict.allow) t.equal(verdict.rule, rule, `${what}: ${verdict.reason}`)
   }
-  const starting = new Guard({ isOwn: secret.isOwn, operators: [], within: 200 }, () => undefined)
+  const starting = new Guard(
+    { isOwn: secret.isOwn, policy: () => ({ operators: [] }), within: 200 },
+    () => undefined,
+  )
   const ask = (uri: string) =>
     starting.decide({ method: 'POST', uri, user: '', auth: '', headers: {}, body: '' })
   t.match((await ask('/containers/any/stop')).verdict, { allow: false, rule: 'starting' })
