@@ -101,6 +101,14 @@ case $status in
 esac
 have npm || step 'install npm' install npm
 
+case ${GUARD:-} in
+  '' | 0) ;;
+  1)
+    OPENEBS_GUARD=$(setting OPENEBS_GUARD enforce)
+    export OPENEBS_GUARD
+    ;;
+  *) fail "GUARD is $GUARD: expected 1 (on) or 0 (off)" ;;
+esac
 root=$(volumes_root)
 case $root in /?*) ;; *) fail "ROOT is $root: expected an absolute path, the folder for volumes on the daemon's host" ;; esac
 check_names
@@ -116,4 +124,5 @@ note_root
 [ -n "$STORE" ] || sh "$top/deploy/etcd.sh"
 sh "$top/deploy/plugin.sh"
 sh "$top/deploy/sidecar.sh"
+sh "$top/deploy/guard.sh"
 say "✓ this is an OpenEBS host: docker volume create -d openebs -o size=1G <name>"

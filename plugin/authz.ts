@@ -15,8 +15,8 @@ import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 /** Kinds of calls between the Engine's two questions; of more the oldest are taken for ended. */
 const mostOpen = 1000
 const mostMade = 100
-/** ms that the second question is waited for, and those between two looks at who waits. */
-const patience = 60_000
+/** ms that the second question is waited for, longer than any of our containers takes to stop, and those between two looks. */
+const patience = 200_000
 const sweepEvery = 10_000
 
 const Created = z.object({ Id: z.string() })
@@ -102,7 +102,7 @@ export class Authz {
     )
   }
 
-  /** Records what has had no answer for a minute: it goes on, or has failed, which the Engine does not tell of. */
+  /** Records what has had no answer for minutes: it goes on, or has failed, which the Engine does not tell of. */
   sweep(): void {
     const before = this.#clock() - patience
     for (const [key, calls] of this.#open) {

@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { callEngine } from '../support/engine-call.ts'
 import { PluginHost, pluginProgram, sidecarImage, vsmImage } from '../support/plugin-host.ts'
+import { registrator } from '../support/registrator.ts'
 
 /** The guard with a real Engine: what would harm a volume in use is refused, and allowed when nobody uses it. */
 const host = await PluginHost.start(t, { authz: true, settings: { OPENEBS_GUARD: 'enforce' } })
@@ -167,7 +168,7 @@ t.test('calls that no client makes', async (t) => {
 })
 
 t.test('the way past the guard, and what a prune would take', async (t) => {
-  await pastGuard('stop', 'vsm-data')
+  await pastGuard('stop', '-t', '1', 'vsm-data')
   t.match(await tryDocker('container', 'prune', '-f'), { code: 1, stderr: served })
   await docker('start', 'vsm-data')
   t.match(await tryDocker('container', 'prune', '-f'), { code: 0 })
@@ -258,15 +259,51 @@ t.test('the plugin is killed while it is asked: no call gets past it', async (t)
   t.equal(await started(), before, 'the target runs on')
 })
 
+t.test('a policy is taken over without a restart, a bad one is not', async (t) => {
+  // the Engine itself refuses the name that a container has already
+  const renames = async () =>
+    (await callEngine(host.engine, 'POST', '/containers/vsm-data/rename?name=vsm-data')).status
+  t.equal(await renames(), 403)
+  const policy = join(host.engine.folder, 'policy.json')
+  const set = async (value: object) => {
+    await writeFile(policy, JSON.stringify(value))
+    t.match(await registrator(host, 'policy', 'set', policy), { code: 0 })
+  }
+  await set({ mode: 'dry-run' })
+  await host.until('the guard only records', async () => (await renames()) !== 403)
+  await set({ exceptions: [{ path: host.root, access: 'read-only', reason: 'backup' }] })
+  await host.until('the guard refuses again', async () => (await renames()) === 403)
+  t.match(await tryDocker(...run('-v', `${host.root}/data:/x:ro`)), { code: 0 }, 'what is excepted')
+  t.match(await tryDocker(...run('-v', `${host.root}/data:/x`)), { code: 125, stderr: /would reach storage/ })
+  await host.etcdctl('put', '/openebs/v1/policy', '{"mode":"of"}')
+  await host.until('the doctor says that it is refused', async () =>
+    /its guard refuses the policy in the registry and goes on by what it had/.test(
+      (await registrator(host, 'doctor')).stdout,
+    ),
+  )
+  t.match(
+    await tryDocker(...run('-v', `${host.root}/data:/x:ro`)),
+    { code: 0 },
+    'the last good one is in force',
+  )
+  t.match(await registrator(host, 'policy', 'clear'), { code: 0 })
+  await host.until('the exception is gone', async () =>
+    /would reach storage/.test((await tryDocker(...run('-v', `${host.root}/data:/x:ro`))).stderr),
+  )
+})
+
 t.test('what nobody uses may be dealt with', async (t) => {
   await docker('rm', '-f', 'web')
-  await host.until('the use has ended', async () => (await tryDocker('restart', 'vsm-data')).code === 0)
+  await host.until(
+    'the use has ended',
+    async () => (await tryDocker('restart', '-t', '1', 'vsm-data')).code === 0,
+  )
   for (const args of [
     ['exec', 'vsm-data', 'id'],
     ['update', '--memory', '256m', '--memory-swap', '256m', 'vsm-data'],
     ['pause', 'initiator-data'],
     ['unpause', 'initiator-data'],
-    ['stop', 'initiator-data'],
+    ['stop', '-t', '1', 'initiator-data'],
     ['rm', '-f', 'initiator-data'],
     ['volume', 'rm', 'data'],
   ])

@@ -130,7 +130,7 @@ t.test('calls that are alike, and those of which the Engine tells no end', async
     'an answer that was not asked about is none',
   )
   await authz.request(call(prune))
-  wait(59_000)
+  wait(199_000)
   authz.sweep()
   t.equal(seen.length, 0)
   wait(1_000)
