@@ -155,15 +155,19 @@ t.test('calls that no client makes', async (t) => {
     const { status } = await callEngine(host.engine, 'POST', path)
     t.ok(status >= 300, `POST ${path}: ${status}`)
   }
+  const containers = () => docker('ps', '-aq')
+  const before = await containers()
   const withheld = JSON.stringify({
     Image: sidecarImage,
     HostConfig: { Binds: [`${host.root}:/x`] },
     Env: ['x'.repeat(2 ** 21)],
   })
-  t.equal(
-    (await callEngine(host.engine, 'POST', '/containers/create', { body: withheld, headers: json })).status,
-    403,
-  )
+  const { status } = await callEngine(host.engine, 'POST', '/containers/create', {
+    body: withheld,
+    headers: json,
+  })
+  t.ok([0, 403].includes(status), `a body that the Engine withholds from plugins: ${status}`)
+  t.equal(await containers(), before)
   t.match(await docker('ps', '--format', '{{.Names}}'), /^vsm-data$/m, 'and the target runs')
 })
 

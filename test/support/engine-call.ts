@@ -7,7 +7,10 @@ export interface Answer {
   text: string
 }
 
-/** One call of the Docker API exactly as given, which a client of Docker would tidy up first. */
+/**
+ * One call of the Docker API exactly as given, which a client of Docker would tidy up first. Status 0: the Engine hung up before
+ * it had read the body.
+ */
 export const callEngine = (
   engine: EngineHost,
   method: string,
@@ -24,7 +27,10 @@ export const callEngine = (
         response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
       },
     )
-    .once('error', reject)
+    .once('error', (error: NodeJS.ErrnoException) => {
+      if (['EPIPE', 'ECONNRESET'].includes(error.code ?? '')) resolve({ status: 0, text: error.message })
+      else reject(error)
+    })
     .end(body)
   return promise
 }
