@@ -14,7 +14,7 @@ sh deploy/test-packages.sh
 sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
 
-rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory,hosts,volumes,data-path}
+rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory,hosts,volumes,data-path,guard}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 status=0
