@@ -85,6 +85,7 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
     isUsed: (volume) => volumes.some(({ name, used }) => used && (volume ?? name) === name),
     users: async (volume) => volumes.find(({ name }) => name === volume)?.users ?? [],
     resolve: async () => undefined,
+    imageOf: async (reference) => reference,
     execOf: async () => undefined,
     stopped: async () => [],
   }

@@ -2,23 +2,20 @@ import express, { type ErrorRequestHandler, type Express, type Response } from '
 import { z } from 'zod'
 import { explain, Failure, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Authz } from './authz.ts'
-import { AuthzRequest, capabilities, manifest, requests } from './protocol.ts'
+import { capabilities, manifest, requests } from './protocol.ts'
 import { mustNotAnswer, type VolumeDriver } from './volume-driver.ts'
 
 export interface AppParts {
   /** Resolves when the local copy is read: calls that come earlier wait for it. */
   driver: () => Promise<VolumeDriver>
-  /** Decides from memory, so it is there from the first call on. */
-  authz: Authz
   log: Log
 }
 
-/** 4 MiB of body, the most that newer engines pass on, in base64 and JSON. */
-const bodyLimit = '8mb'
+/** Options and names are far below. */
+const bodyLimit = '1mb'
 
-/** The plugin's HTTP side. The Engine sends no content type and no host, so the body is read as text, whatever it says. */
-export const createApp = ({ driver, authz, log }: AppParts): Express => {
+/** The plugin's HTTP side, but for authz (authz-listener.ts). The Engine sends no content type and no host, so the body is read as text, whatever it says. */
+export const createApp = ({ driver, log }: AppParts): Express => {
   const app = express()
   app.disable('x-powered-by')
   app.use(express.text({ type: () => true, limit: bodyLimit }))
@@ -67,16 +64,6 @@ export const createApp = ({ driver, authz, log }: AppParts): Express => {
     }
   })
 
-  app.post('/AuthZPlugin.AuthZReq', async (request, response) => {
-    const parsed = AuthzRequest.safeParse(json(request.body))
-    if (!parsed.success)
-      return void response.json({ Allow: false, Msg: 'openebs: denied, as the request could not be read' })
-    response.json(await authz.request(parsed.data))
-  })
-  app.post('/AuthZPlugin.AuthZRes', (request, response) => {
-    const parsed = AuthzRequest.safeParse(json(request.body))
-    response.json(parsed.success ? authz.response(parsed.data) : { Allow: true, Msg: '' })
-  })
   app.use(
     (request, response) =>
       void response.status(404).json({ Err: `openebs: unknown call ${request.method} ${request.path}` }),

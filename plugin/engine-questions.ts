@@ -27,6 +27,14 @@ export class EngineQuestions {
     return found && Identified.parse(found).Id
   }
 
+  /** ID of the image that a reference means; undefined where there is none. */
+  async imageOf(reference: string): Promise<string | undefined> {
+    const found = await orNone(
+      callDocker(`inspect image ${reference}`, limit, () => this.#docker.getImage(reference).inspect()),
+    )
+    return found && Identified.parse(found).Id
+  }
+
   async execOf(exec: string): Promise<string | undefined> {
     const found = await orNone(
       callDocker(`inspect exec ${exec}`, limit, (abortSignal) =>

@@ -43,6 +43,7 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
     // a message without them is better than none
     users: async (volume) => (await engine.holders(volume).catch(() => [])).map(({ name }) => name),
     resolve: (reference) => ask.resolve(reference),
+    imageOf: (reference) => ask.imageOf(reference),
     execOf: (exec) => ask.execOf(exec),
     stopped: () => ask.stopped(),
   }

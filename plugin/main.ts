@@ -14,6 +14,7 @@ import { openEtcd } from '../registry/stores/etcd.ts'
 import { createApp } from './app.ts'
 import { AuditTrail } from './audit/trail.ts'
 import { Authz } from './authz.ts'
+import { withAuthz } from './authz-listener.ts'
 import { Convergence } from './convergence.ts'
 import { Doctor } from './doctor/doctor.ts'
 import { gather } from './doctor/gather.ts'
@@ -87,7 +88,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   stack.use(await listening)
   // a small file: the first call is judged by it
   await policy.load()
-  answerBy(createApp({ driver: () => driver.promise, authz, log }))
+  answerBy(withAuthz(authz, log, createApp({ driver: () => driver.promise, log })))
 
   await local.load()
   const place = { folder: propagatedMount, propagatedMount, name: own.OPENEBS_HOST }

@@ -76,10 +76,16 @@ const onPlugin: Rule = ({ call }, { plugin, isUsed, volumes }) => {
   )
 }
 
-const removeImage: Rule = ({ call }, { image, volumes }) =>
-  parameter(call, 'name') === image && volumes().length > 0
-    ? denied('image-in-use', `image ${image} is what the volumes of this host run on: remove them first`)
-    : allowed
+/** By whatever name or ID: with -f the Engine takes a name from an image that containers run on. */
+const removeImage: Rule = async ({ call }, { image, volumes, imageOf }) => {
+  const name = parameter(call, 'name')
+  if (volumes().length === 0) return allowed
+  if (name !== image) {
+    const meant = await imageOf(name)
+    if (meant === undefined || meant !== (await imageOf(image))) return allowed
+  }
+  return denied('image-in-use', `image ${image} is what the volumes of this host run on: remove them first`)
+}
 
 /** What is asked of each guarded endpoint. One without a rule does not compile. */
 export const rules: Readonly<Record<Guard, Rule>> = {

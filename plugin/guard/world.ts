@@ -39,6 +39,8 @@ export interface World {
   users: (volume: string) => Promise<readonly string[]>
   /** ID of the container that a reference means: asked of the Engine. Undefined where there is none. */
   resolve: (reference: string) => Promise<string | undefined>
+  /** ID of the image that a reference means: asked of the Engine. Undefined where there is none. */
+  imageOf: (reference: string) => Promise<string | undefined>
   /** ID of the container that an exec instance is of; undefined where there is none. */
   execOf: (exec: string) => Promise<string | undefined>
   /** IDs of containers that do not run, and so would go by a prune. */

@@ -83,6 +83,7 @@ async function shortest(id: string): Promise<string> {
 }
 
 t.test('a volume, its plugin and its image while it is in use', async (t) => {
+  const image = (await docker('image', 'inspect', '-f', '{{.Id}}', vsmImage)).trim()
   for (const [args, why] of [
     [['volume', 'rm', 'data'], /volume data is in use by web on host h1: stop what uses it first/],
     [['volume', 'rm', '-f', 'data'], /volume data is in use by web/],
@@ -90,6 +91,7 @@ t.test('a volume, its plugin and its image while it is in use', async (t) => {
     [['plugin', 'rm', '-f', 'openebs:latest'], /the plugin serves volumes that are in use/],
     [['plugin', 'set', 'openebs', 'OPENEBS_GUARD=dry-run'], /the plugin serves volumes that are in use/],
     [['rmi', '-f', vsmImage], /is what the volumes of this host run on/],
+    [['rmi', '-f', image.slice(7, 19)], /is what the volumes of this host run on/],
   ] as const)
     t.match(await tryDocker(...args), { code: 1, stderr: why }, args.join(' '))
 })
@@ -154,6 +156,16 @@ t.test('calls that no client makes', async (t) => {
   ]) {
     const { status } = await callEngine(host.engine, 'POST', path)
     t.ok(status >= 300, `POST ${path}: ${status}`)
+  }
+  for (const [how, options] of Object.entries({
+    'in chunks': { headers: json, body: create, chunked: true },
+    'of no length': { headers: { ...json, 'content-length': '0' }, body: create },
+    'that is none': { headers: json },
+    'of another type': { headers: { 'content-type': 'text/plain' }, body: create },
+    'without a type': { body: create },
+  })) {
+    const { status, text } = await callEngine(host.engine, 'POST', '/containers/create', options)
+    t.equal(status, 403, `a body ${how}: ${status} ${text}`)
   }
   const containers = () => docker('ps', '-aq')
   const before = await containers()

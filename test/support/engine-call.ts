@@ -15,10 +15,14 @@ export const callEngine = (
   engine: EngineHost,
   method: string,
   path: string,
-  { headers = {}, body }: { headers?: Record<string, string>; body?: string } = {},
+  {
+    headers = {},
+    body,
+    chunked = false,
+  }: { headers?: Record<string, string>; body?: string; chunked?: boolean } = {},
 ): Promise<Answer> => {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-  http
+  const request = http
     .request(
       { socketPath: join(engine.folder, 'docker.sock'), method, path, headers, agent: false },
       (response) => {
@@ -31,6 +35,7 @@ export const callEngine = (
       if (['EPIPE', 'ECONNRESET'].includes(error.code ?? '')) resolve({ status: 0, text: error.message })
       else reject(error)
     })
-    .end(body)
+  if (chunked && body) request.write(body)
+  request.end(chunked ? undefined : body)
   return promise
 }

@@ -1,9 +1,14 @@
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import type { AuditEntry } from '../../plugin/audit/entry.ts'
 import { Authz } from '../../plugin/authz.ts'
+import { withAuthz } from '../../plugin/authz-listener.ts'
 import { Guard } from '../../plugin/guard/guard.ts'
 import type { World } from '../../plugin/guard/world.ts'
 import { AuthzRequest } from '../../plugin/protocol.ts'
+import { createLog } from '../../process/log.ts'
 
 const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator', volume: 'y' } as const
 const world: World = {
@@ -17,6 +22,7 @@ const world: World = {
   isUsed: () => true,
   users: async () => ['web'],
   resolve: async () => undefined,
+  imageOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
 }
@@ -145,4 +151,45 @@ t.test('calls that are alike, and those of which the Engine tells no end', async
   for (const uri of ['/containers/web/wait', '/containers/web/resize?h=1&w=1'])
     await authz.request(call({ RequestMethod: 'POST', RequestUri: uri }))
   t.equal(seen.length, 500, 'what changes nothing is not recorded')
+})
+
+t.test('what comes over the wire', async (t) => {
+  const { authz } = make('enforce')
+  const others = createServer(
+    withAuthz(
+      authz,
+      createLog('test', 'silent'),
+      (asked, response) => void response.end(`other ${asked.url}`),
+    ),
+  )
+  await new Promise<void>((resolve) => others.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => others.close())
+  const { port } = others.address() as AddressInfo
+  const post = (path: string, body: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      request({ port, path, method: 'POST' }, (response) => resolve(text(response)))
+        .once('error', reject)
+        .end(body)
+    })
+  const ask = async (body: string) => JSON.parse(await post('/AuthZPlugin.AuthZReq', body))
+  t.match(await ask(JSON.stringify(kill)), { Allow: false, Msg: /cannot be killed/ })
+  t.match(await ask(JSON.stringify({ RequestMethod: 'GET', RequestUri: '/_ping' })), { Allow: true, Msg: '' })
+  for (const unreadable of ['', '{', '[]', 'null', '{"RequestMethod":1}', `"${'x'.repeat(2 ** 24)}"`])
+    t.match(await ask(unreadable), { Allow: false, Msg: /could not be read/ }, unreadable.slice(0, 20))
+  t.match(JSON.parse(await post('/AuthZPlugin.AuthZRes', '{')), { Allow: true })
+  t.equal(await post('/VolumeDriver.List', '{}'), 'other /VolumeDriver.List')
+
+  const failing = new Authz({
+    guard: {
+      decide: () => Promise.reject(new Error('a bug')),
+    } as unknown as Guard,
+    policy: () => ({ mode: 'dry-run' }),
+    guarded: () => [],
+    record: () => undefined,
+  })
+  others.removeAllListeners('request').on(
+    'request',
+    withAuthz(failing, createLog('test', 'silent'), () => undefined),
+  )
+  t.match(await ask(JSON.stringify(kill)), { Allow: false, Msg: /internal error of the plugin/ })
 })

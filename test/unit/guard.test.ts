@@ -29,6 +29,7 @@ const world = (changes: Partial<World> = {}): World => ({
   isUsed: (volume) => (volume ?? 'data') === 'data',
   users: async () => ['web'],
   resolve: async () => undefined,
+  imageOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
   ...changes,
@@ -201,6 +202,22 @@ t.test('decisions', async (t) => {
     ['the plugin', [{ uri: '/plugins/openebs/disable?force=1' }], 'plugin-in-use'],
     ['another plugin', [{ uri: '/plugins/other/disable' }], undefined],
     ['the image', [{ uri: '/images/openebs/vsm:1', method: 'DELETE' }], 'image-in-use'],
+    [
+      'the image by its ID',
+      [
+        { uri: '/images/abc', method: 'DELETE' },
+        world({
+          imageOf: async (name) => (['abc', 'openebs/vsm:1'].includes(name) ? 'sha256:abc' : 'sha256:d'),
+        }),
+      ],
+      'image-in-use',
+    ],
+    [
+      'another image',
+      [{ uri: '/images/web', method: 'DELETE' }, world({ imageOf: async (name) => name })],
+      undefined,
+    ],
+    ['an image that is not there', [{ uri: '/images/web', method: 'DELETE' }], undefined],
     ['a prune', [{ uri: '/containers/prune' }], undefined],
     [
       'a prune of what is down',

@@ -88,6 +88,7 @@ t.test('a decision goes by the policy of its moment', async (t) => {
     isUsed: () => true,
     users: async () => [],
     resolve: async () => undefined,
+    imageOf: async () => undefined,
     execOf: async () => undefined,
     stopped: async () => [],
   }
