@@ -58,7 +58,7 @@ export const tryCall = async (policy: EffectivePolicy, tried: TriedCall): Promis
   return {
     verdict: outcome(verdict, policy.mode),
     ...(verdict.rule !== undefined && { rule: verdict.rule }),
-    ...(!verdict.allow && { reason: verdict.reason }),
+    ...(verdict.reason !== undefined && { reason: verdict.reason }),
   }
 }
 

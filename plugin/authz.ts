@@ -173,7 +173,7 @@ export class Authz {
       ...(volume !== undefined && { volume }),
       verdict: open.outcome,
       ...(verdict.rule !== undefined && { rule: verdict.rule }),
-      ...(!verdict.allow && { reason: verdict.reason }),
+      ...(verdict.reason !== undefined && { reason: verdict.reason }),
       status,
       ...(status > 0 && { ms: this.#clock() - at }),
     })

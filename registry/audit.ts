@@ -30,7 +30,7 @@ const Call = z.looseObject({
   verdict: z.enum(verdicts),
   /** The rule that decided: "target-in-use", "operator" … */
   rule: z.string().optional(),
-  /** What the user was told of a denial. */
+  /** What the user was told of a denial, or gave as the reason to pass (break-glass). */
   reason: z.string().optional(),
   /** create, start, kill, remove … */
   action: z.string(),

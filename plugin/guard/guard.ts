@@ -52,7 +52,7 @@ export class Guard {
     const { endpoint } = read
     if (!endpoint?.guard) return { call: read, verdict: { allow: true } }
     const past = this.#past(asked)
-    if (past) return { call: read, verdict: { allow: true, rule: past } }
+    if (past) return { call: read, verdict: past }
     const world = this.#world()
     if (!world)
       return { call: read, verdict: denied('starting', 'the plugin is starting: repeat it in a moment') }
@@ -62,10 +62,12 @@ export class Guard {
     }
   }
 
-  #past({ headers, user, auth }: Asked): string | undefined {
-    if (this.#settings.isOwn(headers)) return 'own'
-    if (auth === 'TLS' && this.#settings.policy().operators.includes(user)) return 'operator'
-    return header(headers, pastHeader)?.trim() ? 'break-glass' : undefined
+  #past({ headers, user, auth }: Asked): Verdict | undefined {
+    if (this.#settings.isOwn(headers)) return { allow: true, rule: 'own' }
+    if (auth === 'TLS' && this.#settings.policy().operators.includes(user))
+      return { allow: true, rule: 'operator' }
+    const reason = header(headers, pastHeader)?.trim()
+    return reason ? { allow: true, rule: 'break-glass', reason } : undefined
   }
 
   async #inTime(

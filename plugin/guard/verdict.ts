@@ -1,8 +1,8 @@
 import type { GuardMode } from '../../registry/policy.ts'
 
-/** A decision, and the rule that made it; `reason` is what the user reads. */
+/** A decision, and the rule that made it; `reason` is what the user reads, or has said to pass. */
 export type Verdict =
-  | { readonly allow: true; readonly rule?: string }
+  | { readonly allow: true; readonly rule?: string; readonly reason?: string }
   | {
       readonly allow: false
       readonly rule: string

@@ -194,7 +194,12 @@ t.test('the way past the guard, and what a prune would take', async (t) => {
     .map((line) => JSON.parse(line))
   t.match(
     entries.find(({ rule, action }) => rule === 'break-glass' && action === 'stop'),
-    { verdict: 'allow', subject: { container: 'vsm-data', volume: 'data' }, status: 204 },
+    {
+      verdict: 'allow',
+      reason: 'disk replaced',
+      subject: { container: 'vsm-data', volume: 'data' },
+      status: 204,
+    },
   )
   t.match(
     entries.find(({ verdict, action }) => verdict === 'deny' && action === 'kill'),
