@@ -29,6 +29,7 @@ choose_engine() {
 # What make does to its own containers is meant, though a guard may stand before them: docker's client takes a header for each
 # call from its configuration. Ours has that, and of the user's what finds daemons and commands; no passwords.
 pass_guard() {
+  [ -d "$run" ] || return 0    # nothing of ours is there yet
   ! is_own_daemon || { [ -e "$(daemon_json)" ] && grep -q "\"$plugin" "$(daemon_json)"; } || return 0
   users=${DOCKER_CONFIG:-${HOME:-}/.docker}
   [ "$users" != "$run/docker" ] && have node || return 0
