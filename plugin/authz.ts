@@ -14,6 +14,8 @@ import type { AuthzAnswer, AuthzRequest } from './protocol.ts'
 
 /** Kinds of calls between the Engine's two questions; of more the oldest are taken for ended. */
 const mostOpen = 1000
+/** Calls that are alike, of which the same holds. */
+const mostAlike = 100
 const mostMade = 100
 /** ms that the second question is waited for, longer than any of our containers takes to stop, and those between two looks. */
 const patience = 200_000
@@ -71,7 +73,8 @@ export class Authz {
       body: asked.RequestBody ?? '',
     })
     const open: Open = {
-      asked,
+      // not its body, which can have megabytes and secrets: thousands of calls may wait
+      asked: { ...asked, RequestBody: null },
       at,
       call,
       verdict,
@@ -124,7 +127,9 @@ export class Authz {
 
   #remember(open: Open): void {
     const key = keyOf(open.asked)
-    this.#open.set(key, [...(this.#open.get(key) ?? []), open])
+    const alike = [...(this.#open.get(key) ?? []), open]
+    for (const one of alike.splice(0, Math.max(0, alike.length - mostAlike))) this.#record(one.asked, one, 0)
+    this.#open.set(key, alike)
     if (this.#open.size <= mostOpen) return
     for (const [oldest, calls] of this.#open) {
       for (const one of calls) this.#record(one.asked, one, 0)

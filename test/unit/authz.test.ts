@@ -193,3 +193,18 @@ t.test('what comes over the wire', async (t) => {
   )
   t.match(await ask(JSON.stringify(kill)), { Allow: false, Msg: /internal error of the plugin/ })
 })
+
+t.test('what waits for its end is bounded, and keeps no body', async (t) => {
+  const { authz, seen, wait } = make('enforce')
+  const create = {
+    RequestMethod: 'POST',
+    RequestUri: '/containers/create?name=vsm-x',
+    RequestBody: base64({ Labels: { 'openebs.role': 'target', 'openebs.volume': 'x' } }),
+  }
+  for (let n = 0; n < 150; n++) await authz.request(call(create))
+  t.equal(seen.length, 50, 'of calls that are alike the oldest are taken for ended')
+  wait(200_000)
+  authz.sweep()
+  t.equal(seen.length, 150)
+  t.ok(seen.every(({ subject, object }) => !subject && object.name === 'vsm-x'))
+})
