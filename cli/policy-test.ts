@@ -3,6 +3,7 @@ import { Guard } from '../plugin/guard/guard.ts'
 import { outcome } from '../plugin/guard/verdict.ts'
 import type { Guarded, World } from '../plugin/guard/world.ts'
 import { Failure } from '../process/failure.ts'
+import { parseStrict } from '../process/strict-json.ts'
 import { version } from '../process/version.ts'
 import { defaultPolicy, type EffectivePolicy, effective, parsePolicy } from '../registry/policy.ts'
 import { json, type Output } from './output.ts'
@@ -100,24 +101,10 @@ export const testPolicy = async (
   if (files.policy === '-' && files.call === '-')
     throw new Failure('invalid', 'policy and request cannot both come from standard input')
   const policy = effective(defaultPolicy, parsePolicy(await readInput(files.policy)))
-  const tried = await tryCall(policy, parseCall(await readInput(files.call)))
+  const tried = await tryCall(policy, parseStrict('the request', TriedCall, await readInput(files.call)))
   output.print(options.json ? json(tried) : line(tried))
   return tried.verdict === 'allow'
 }
 
 const line = ({ verdict, rule, reason }: Tried): string =>
   `${verdict}${rule === undefined ? '' : ` by rule ${rule}`}${reason === undefined ? '' : `: ${reason}`}`
-
-const parseCall = (text: string): TriedCall => {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-    throw new Failure('invalid', `the request is no JSON: ${error.message}`)
-  }
-  const parsed = TriedCall.safeParse(value)
-  if (!parsed.success)
-    throw new Failure('invalid', `the request is refused:\n${z.prettifyError(parsed.error)}`)
-  return parsed.data
-}

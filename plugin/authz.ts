@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { pause } from '../process/backoff.ts'
+import { parseJson } from '../process/json.ts'
 import type { EffectivePolicy } from '../registry/policy.ts'
 import { labels } from '../vsm/labels.ts'
 import type { AuditEntry } from './audit/entry.ts'
@@ -216,12 +217,6 @@ const createdBy = ({
 
 const Creation = z.object({ Labels: z.record(z.string(), z.string()).nullish() })
 
-const json = (base64: string | null | undefined): unknown => {
-  if (!base64) return undefined
-  try {
-    return JSON.parse(Buffer.from(base64, 'base64').toString('utf8'))
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
-}
+/** Of base64; undefined where it is no JSON. */
+const json = (base64: string | null | undefined): unknown =>
+  parseJson(Buffer.from(base64 ?? '', 'base64').toString('utf8'))

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { Failure, isFailure } from '../process/failure.ts'
+import { parseJson } from '../process/json.ts'
 import { keys } from './keys.ts'
 import type { Store } from './store.ts'
 
@@ -20,7 +21,7 @@ export const readOrigin = async (store: Store): Promise<{ cluster: string; mark?
   const { entries, origin: cluster } = await store.readKeys([key])
   const [entry] = entries
   if (!entry) return { cluster }
-  const parsed = OriginRecord.safeParse(json(entry.value))
+  const parsed = OriginRecord.safeParse(parseJson(entry.value))
   if (!parsed.success) throw new Failure('invalid', `${key} cannot be read`, parsed.error)
   return { cluster, mark: parsed.data.id }
 }
@@ -37,14 +38,5 @@ export const markOrigin = async (store: Store): Promise<Origin> => {
         // another host was first
         if (!isFailure(error, 'conflict')) throw error
       })
-  }
-}
-
-const json = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
   }
 }

@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
 import { z } from 'zod'
-import { Failure } from '../process/failure.ts'
+import { parseStrict } from '../process/strict-json.ts'
 
 /** What a denial does: it is one, or only recorded. */
 export const guardModes = ['enforce', 'dry-run'] as const
@@ -65,16 +65,4 @@ export const effective = (settings: EffectivePolicy, policy: Policy = {}): Effec
 })
 
 /** Reads a policy's text. Errors: `invalid`, with each thing that is wrong and where it stands. */
-export const parsePolicy = (text: string): Policy => {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-    throw new Failure('invalid', `the policy is no JSON: ${error.message}`)
-  }
-  const parsed = Policy.safeParse(json)
-  if (!parsed.success)
-    throw new Failure('invalid', `the policy is refused:\n${z.prettifyError(parsed.error)}`)
-  return parsed.data
-}
+export const parsePolicy = (text: string): Policy => parseStrict('the policy', Policy, text)

@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:f
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
 import { z } from 'zod'
+import { parseJson } from '../../process/json.ts'
 import { fromLine, type Item, toLine } from './lines.ts'
 import type { Lost } from './lost.ts'
 
@@ -54,7 +55,7 @@ export class Spill {
     this.#olderSize = await sizeOf(this.#older)
     this.#torn = this.#size > 0
     const text = await readFile(this.#lost, 'utf8').catch(absent)
-    return text === undefined ? undefined : LostFile.safeParse(json(text)).data
+    return text === undefined ? undefined : LostFile.safeParse(parseJson(text)).data
   }
 
   /** Nothing waits on the disk. */
@@ -173,15 +174,6 @@ const absent = (error: NodeJS.ErrnoException): undefined => {
 }
 
 const sizeOf = async (path: string): Promise<number> => (await stat(path).catch(absent))?.size ?? 0
-
-const json = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
-}
 
 /** What was made, renamed or removed is durable only once its folder is synced. */
 const syncFolder = async (path: string): Promise<void> => {

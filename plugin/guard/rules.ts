@@ -1,8 +1,8 @@
 import type { ApiCall } from './api-call.ts'
+import { field, readBody } from './body.ts'
 import { onContainer, onExec, onPrune } from './containers.ts'
 import type { Guard } from './endpoints.ts'
 import { isExcepted, reachesStorage } from './reach.ts'
-import { decodeBody, field, readStrictJson } from './strict-json.ts'
 import { allowed, denied, type Verdict } from './verdict.ts'
 import { type Asked, ofContainer, ofService, ofVolume } from './wishes.ts'
 import type { World } from './world.ts'
@@ -26,8 +26,7 @@ const withBody =
         'no-body',
         'the call came without its body, or with one that is too large to be looked at',
       )
-    const body = decodeBody(guarded.body)
-    const read = body.kind === 'text' ? readStrictJson(body.text) : body
+    const read = readBody(guarded.body)
     return read.kind === 'bad' ? denied('bad-body', read.reason) : decide(read.value, guarded, world)
   }
 

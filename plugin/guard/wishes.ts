@@ -1,5 +1,5 @@
+import { field } from './body.ts'
 import type { Wish } from './reach.ts'
-import { field } from './strict-json.ts'
 
 /** What a create body asks for of the host, and of other containers (references, as the body has them). */
 export interface Asked {

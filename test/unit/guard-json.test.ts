@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { caseFolded } from '../../plugin/guard/case-folding.ts'
-import { decodeBody, field, readStrictJson } from '../../plugin/guard/strict-json.ts'
+import { decodeBody, field, readBody } from '../../plugin/guard/body.ts'
+import { caseFolded } from '../../process/case-folding.ts'
+import { readStrictJson } from '../../process/strict-json.ts'
 
 const base64 = (text: string | Uint8Array): string => Buffer.from(text).toString('base64')
 
@@ -32,7 +33,7 @@ t.test('what is no JSON in one reading only is bad, and the reason names the key
     ['['.repeat(5_000_000), /nested/],
   ]
   for (const [text, reason] of table)
-    t.match(readStrictJson(text), { kind: 'bad', reason }, JSON.stringify(text?.slice(0, 60)))
+    t.match(readBody(base64(text ?? '')), { kind: 'bad', reason }, JSON.stringify(text?.slice(0, 60)))
 })
 
 t.test('what has one reading is a value', async (t) => {
@@ -49,7 +50,7 @@ t.test('what has one reading is a value', async (t) => {
     `["\\"${'['.repeat(200)}"]`,
   ]
   for (const text of texts)
-    t.strictSame(readStrictJson(text), { kind: 'value', value: JSON.parse(text) }, text)
+    t.strictSame(readBody(base64(text)), { kind: 'value', value: JSON.parse(text) }, text)
 })
 
 t.test('bodies come in base64, of UTF-8', async (t) => {
@@ -60,7 +61,7 @@ t.test('bodies come in base64, of UTF-8', async (t) => {
   for (const bytes of [[0xff], [0x22, 0xc0, 0xaf, 0x22], [0xed, 0xa0, 0x80], [0xe2, 0x84]])
     t.strictSame(decodeBody(base64(Uint8Array.from(bytes))), { kind: 'bad', reason: 'the body is not UTF-8' })
   const marked = decodeBody(base64('\ufeff{}'))
-  t.equal(marked.kind === 'text' && readStrictJson(marked.text).kind, 'bad', 'Go skips no byte order mark')
+  t.equal(marked.kind === 'text' && readBody(base64(marked.text)).kind, 'bad', 'Go skips no byte order mark')
   fc.assert(
     fc.property(fc.string({ unit: 'grapheme' }), (text) => {
       const body = decodeBody(base64(text))

@@ -25,7 +25,9 @@ t.test('what a policy may say', async (t) => {
   ])
     t.strictSame(effective(settings, parsePolicy(text)).exceptions, parsePolicy(text).exceptions ?? [])
   for (const [text, message] of [
-    ['{"mode":', /the policy is no JSON/],
+    ['{"mode":', /the policy is not JSON, or something comes after it: Unexpected end/],
+    ['{"mode":"enforce","mode":"dry-run"}', /the policy has the key "mode" twice in one object/],
+    ['{"exceptions":[{"path":"/a","Path":"/","reason":"x"}]}', /the policy has the key "Path" twice/],
     ['[]', /expected object/],
     ['{"modes":"enforce"}', /Unrecognized key: "modes"/],
     ['{"mode":"enforced"}', /"enforce"\|"dry-run"[\s\S]*→ at mode/],
