@@ -78,7 +78,14 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
   return {
     host,
     policy: () => policy,
-    ground: { paths: [root, `/var/lib/docker/plugins/${pluginId}`], volumes: ['openebs-etcd'] },
+    ground: {
+      paths: [
+        { path: root, holds: 'volumes' },
+        { path: `/var/lib/docker/plugins/${pluginId}`, holds: 'volumes' },
+        { path: '/var/lib/docker/volumes/openebs-etcd', holds: 'the registry' },
+      ],
+      volumes: ['openebs-etcd'],
+    },
     plugin: { names: ['openebs', 'openebs:latest'], id: pluginId },
     image: `openebs/vsm:${version}`,
     guarded: () => [...shared, ...guarded],
@@ -88,6 +95,8 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
     resolve: async () => undefined,
     imageOf: async (reference) => reference,
     execOf: async () => undefined,
+    readLink: async () => undefined,
+    volumeOf: async () => undefined,
     stopped: async () => [],
   }
 }

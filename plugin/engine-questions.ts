@@ -7,6 +7,7 @@ import { Listed } from './engine-answers.ts'
 const limit = 1_500
 
 const Identified = z.object({ Id: z.string() })
+const Volume = z.object({ Driver: z.string(), Options: z.unknown() })
 const ExecInstance = z.object({ ContainerID: z.string() })
 
 /** What the guard asks the Engine where memory does not do. All of it ends in time and rejects with a Failure. */
@@ -42,6 +43,18 @@ export class EngineQuestions {
       ),
     )
     return found && ExecInstance.parse(found).ContainerID
+  }
+
+  /** What a volume is made of; undefined where there is none. */
+  async volumeOf(name: string): Promise<{ driver: string; options: unknown } | undefined> {
+    const found = await orNone(
+      callDocker(`inspect volume ${name}`, limit, (abortSignal) =>
+        this.#docker.getVolume(encodeURIComponent(name)).inspect({ abortSignal }),
+      ),
+    )
+    if (!found) return undefined
+    const { Driver, Options } = Volume.parse(found)
+    return { driver: Driver, options: Options }
   }
 
   /** IDs of containers that a prune would remove. */

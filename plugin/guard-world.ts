@@ -1,3 +1,4 @@
+import { readlink } from 'node:fs/promises'
 import type { Docker } from '../docker/client.ts'
 import { pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
@@ -11,6 +12,11 @@ import type { StorageContainers } from './storage-containers.ts'
 
 /** ms between two looks at the names that containers have. */
 const lookEvery = 60_000
+
+/** Where config.json mounts the host's root file system. */
+const hostFolder = '/run/host'
+/** As `make up` calls it. */
+const etcdVolume = 'openebs-etcd'
 
 export interface WorldParts {
   host: string
@@ -28,14 +34,25 @@ export interface WorldParts {
 /** What the guard knows of this host. */
 export const storageWorld = ({ local, containers, engine, docker, ...parts }: WorldParts): World => {
   const ask = new EngineQuestions(docker)
-  const own = /^(?<folder>.+\/plugins\/(?<id>[0-9a-f]{64}))\/propagated-mount$/.exec(parts.data)?.groups
+  const own = /^(?<dataRoot>.+)\/plugins\/(?<id>[0-9a-f]{64})\/propagated-mount$/.exec(parts.data)?.groups
   const isUsed = (volume?: string) =>
     local.all().some((entry) => (volume ?? entry.volume.name) === entry.volume.name && isReferenced(entry))
   return {
     host: parts.host,
     policy: parts.policy,
     image: parts.image,
-    ground: { paths: [parts.root, ...(own?.folder ? [own.folder] : [])], volumes: ['openebs-etcd'] },
+    ground: {
+      paths: [
+        { path: parts.root, holds: 'volumes' },
+        ...(own
+          ? [
+              { path: `${own.dataRoot}/plugins/${own.id}`, holds: 'volumes' } as const,
+              { path: `${own.dataRoot}/volumes/${etcdVolume}`, holds: 'the registry' } as const,
+            ]
+          : []),
+      ],
+      volumes: [etcdVolume],
+    },
     plugin: { id: own?.id ?? '', names: ['openebs', 'openebs:latest'] },
     guarded: () => containers.all(),
     volumes: () => local.all().flatMap(({ volume, target }) => (target ? [volume.name] : [])),
@@ -45,7 +62,21 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
     resolve: (reference) => ask.resolve(reference),
     imageOf: (reference) => ask.imageOf(reference),
     execOf: (exec) => ask.execOf(exec),
+    readLink: (path) => readLink(`${hostFolder}${path}`),
+    volumeOf: (name) => ask.volumeOf(name),
     stopped: () => ask.stopped(),
+  }
+}
+
+/** Undefined also where the host is not to be seen, as its mount has another source. */
+const readLink = async (path: string): Promise<string | undefined> => {
+  try {
+    return await readlink(path)
+  } catch (error) {
+    // no link, not there, below a file, or too long to be there
+    if (['EINVAL', 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return undefined
+    throw error
   }
 }
 

@@ -7,8 +7,21 @@ export type Wish =
   | { readonly kind: 'path'; readonly path: string; readonly writable: boolean }
   | { readonly kind: 'volume'; readonly name: string }
   | { readonly kind: 'device'; readonly path: string }
-  /** All devices: privileged, or a rule for whole classes of them. */
-  | { readonly kind: 'devices'; readonly by: string }
+  /** All of the host, its devices among it: privileged, a rule for whole classes of devices, some capabilities. */
+  | { readonly kind: 'host'; readonly by: string }
+
+/** For a message. */
+export const nameOf = (wish: Wish): string => {
+  switch (wish.kind) {
+    case 'path':
+    case 'device':
+      return wish.path
+    case 'volume':
+      return `volume ${wish.name}`
+    case 'host':
+      return wish.by
+  }
+}
 
 /**
  * Why a wish reaches storage; undefined where it does not. `storage`: what names it itself, or lies in it. `ancestors`: also
@@ -22,7 +35,7 @@ export const reachesStorage = (wish: Wish, ground: Ground, reach: Reach): string
       return ground.volumes.includes(wish.name) ? `volume ${wish.name} holds the registry` : undefined
     case 'device':
       return ofDevice(wish.path, reach)
-    case 'devices':
+    case 'host':
       return reach === 'devices' ? `${wish.by} gives it all devices of the host` : undefined
   }
 }
@@ -40,11 +53,11 @@ const ofPath = (
   reach: Reach,
 ): string | undefined => {
   const asked = clean(path)
-  const within = paths.find((own) => isWithin(asked, own))
-  if (within) return `${path} is in ${within}, which holds volumes`
+  const within = paths.find((own) => isWithin(asked, own.path))
+  if (within) return `${path} is in ${within.path}, which holds ${within.holds}`
   if (reach === 'storage' || !writable) return undefined
-  const below = paths.find((own) => isWithin(own, asked))
-  return below && `${path} is writable, and ${below} in it holds volumes`
+  const below = paths.find((own) => isWithin(own.path, asked))
+  return below && `${path} is writable, and ${below.path} in it holds ${below.holds}`
 }
 
 /** Loop devices are what volumes are attached by; disks of the kernel's way have names of all kinds. */
@@ -52,6 +65,8 @@ const ofDevice = (path: string, reach: Reach): string | undefined => {
   const asked = clean(path)
   if (/^\/dev\/loop\d+$/.test(asked)) return `${path} may be a volume that is attached here`
   if (asked === '/dev') return `${path} has all devices of the host`
+  if (isWithin(asked, '/dev/block') || isWithin(asked, '/dev/disk'))
+    return `${path} is a link, which may lead to a volume that is attached here: write the name of the device itself`
   return reach === 'devices' && /^\/dev\/(sd|vd|nvme|dm-|mapper\/)/.test(asked)
     ? `${path} is a disk of the host`
     : undefined
@@ -61,8 +76,8 @@ const ofDevice = (path: string, reach: Reach): string | undefined => {
 const isWithin = (path: string, folder: string): boolean =>
   path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`)
 
-/** As the Engine takes it: without dots and repeated slashes, and none at the end. */
-const clean = (path: string): string => {
-  const normal = posix.normalize(path)
+/** As the Engine takes it, whose folder is the root: without dots and repeated slashes, and none at the end. */
+export const clean = (path: string): string => {
+  const normal = posix.normalize(`/${path}`)
   return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal
 }

@@ -2,7 +2,8 @@ import type { ApiCall } from './api-call.ts'
 import { field, readBody } from './body.ts'
 import { onContainer, onExec, onPrune } from './containers.ts'
 import type { Guard } from './endpoints.ts'
-import { isExcepted, reachesStorage } from './reach.ts'
+import { exceptionsOn, groundOn, readings } from './on-host.ts'
+import { isExcepted, nameOf, reachesStorage, type Wish } from './reach.ts'
 import { allowed, denied, type Verdict } from './verdict.ts'
 import { type Asked, ofContainer, ofService, ofVolume } from './wishes.ts'
 import type { World } from './world.ts'
@@ -30,19 +31,26 @@ const withBody =
     return read.kind === 'bad' ? denied('bad-body', read.reason) : decide(read.value, guarded, world)
   }
 
-const judge = async (asked: Asked, world: World): Promise<Verdict> => {
-  const { reach, exceptions } = world.policy()
+const onHost = async (wishes: readonly Wish[], world: World): Promise<Verdict> => {
+  const [ground, exceptions] = await Promise.all([groundOn(world), exceptionsOn(world)])
   let verdict = allowed
-  for (const wish of asked.wishes) {
-    const why = reachesStorage(wish, world.ground, reach)
-    if (why === undefined) continue
-    if (!isExcepted(wish, exceptions))
-      return denied(
-        'reaches-storage',
-        `a container with this would reach storage: ${why}. Use a volume (docker volume create -d openebs), or a folder elsewhere`,
-      )
-    verdict = { allow: true, rule: 'exception' }
-  }
+  for (const wish of wishes)
+    for (const reading of await readings(wish, world)) {
+      const why = reachesStorage(reading, ground, world.policy().reach)
+      if (why === undefined) continue
+      if (!isExcepted(reading, exceptions))
+        return denied(
+          'reaches-storage',
+          `a container with this would reach storage: ${reading === wish ? '' : `${nameOf(wish)} leads to ${nameOf(reading)}: `}${why}. Use a volume (docker volume create -d openebs), or a folder elsewhere`,
+        )
+      verdict = { allow: true, rule: 'exception' }
+    }
+  return verdict
+}
+
+const judge = async (asked: Asked, world: World): Promise<Verdict> => {
+  const verdict = asked.wishes.length > 0 ? await onHost(asked.wishes, world) : allowed
+  if (!verdict.allow) return verdict
   for (const reference of asked.containers) {
     const joined = await onContainer(reference, 'join', world)
     if (!joined.allow) return joined

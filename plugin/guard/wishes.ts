@@ -1,5 +1,5 @@
 import { field } from './body.ts'
-import type { Wish } from './reach.ts'
+import { clean, type Wish } from './reach.ts'
 
 /** What a create body asks for of the host, and of other containers (references, as the body has them). */
 export interface Asked {
@@ -18,13 +18,11 @@ export const ofContainer = (body: unknown): Asked => {
       ...texts(field(host, 'Binds')).map(ofBind),
       ...list(field(host, 'Mounts')).flatMap(ofMount),
       ...list(field(host, 'Devices')).flatMap((device) => texts(field(device, 'PathOnHost')).map(ofDevice)),
-      ...(field(host, 'Privileged') === true ? [{ kind: 'devices', by: '--privileged' } as const] : []),
+      ...(field(host, 'Privileged') === true ? [{ kind: 'host', by: '--privileged' } as const] : []),
       ...texts(field(host, 'DeviceCgroupRules')).map(
-        (rule): Wish => ({
-          kind: 'devices',
-          by: `--device-cgroup-rule '${rule}'`,
-        }),
+        (rule): Wish => ({ kind: 'host', by: `--device-cgroup-rule '${rule}'` }),
       ),
+      ...texts(field(host, 'CapAdd')).flatMap(ofCapability),
     ],
     containers: [
       ...texts(field(host, 'VolumesFrom')).map((from) => from.replace(/:[^:]*$/, '')),
@@ -34,10 +32,16 @@ export const ofContainer = (body: unknown): Asked => {
 }
 
 /** Of POST /services/create and /services/{id}/update. */
-export const ofService = (body: unknown): Asked => ({
-  wishes: list(field(field(field(body, 'TaskTemplate'), 'ContainerSpec'), 'Mounts')).flatMap(ofMount),
-  containers: [],
-})
+export const ofService = (body: unknown): Asked => {
+  const container = field(field(body, 'TaskTemplate'), 'ContainerSpec')
+  return {
+    wishes: [
+      ...list(field(container, 'Mounts')).flatMap(ofMount),
+      ...texts(field(container, 'CapabilityAdd')).flatMap(ofCapability),
+    ],
+    containers: [],
+  }
+}
 
 /** Of POST /volumes/create: the driver `local` mounts what it is told to. */
 export const ofVolume = (body: unknown): Asked => ({
@@ -63,13 +67,31 @@ const ofMount = (mount: unknown): Wish[] => {
   ]
 }
 
-const ofLocal = (driver: string, options: unknown): Wish[] => {
+/** A volume's driver and options, of which `local` mounts `device`; an overlay's folders stand in `o`. */
+export const ofLocal = (driver: string, options: unknown): Wish[] => {
   if (!['', 'local'].includes(driver)) return []
-  return texts(field(options, 'device')).map(
+  const devices = texts(field(options, 'device')).map(
     (device): Wish =>
-      device.startsWith('/dev/') ? ofDevice(device) : { kind: 'path', path: device, writable: true },
+      clean(device).startsWith('/dev/') ? ofDevice(device) : { kind: 'path', path: device, writable: true },
   )
+  const folders = texts(field(options, 'o'))
+    .flatMap((text) => text.split(','))
+    .flatMap((option) => {
+      const [key = '', value = ''] = option.split('=')
+      return /^(lowerdir|upperdir|workdir)\+?$/.test(key)
+        ? value.split(':').map((path) => ({ key, path }))
+        : []
+    })
+    .filter(({ path }) => path !== '')
+    .map(({ key, path }): Wish => ({ kind: 'path', path, writable: !key.startsWith('lowerdir') }))
+  return [...devices, ...folders]
 }
+
+/** By which a container reaches disks, memory or processes of the host whatever else it is given. */
+const mighty = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH']
+
+const ofCapability = (name: string): Wish[] =>
+  mighty.includes(name.toUpperCase().replace(/^CAP_/, '')) ? [{ kind: 'host', by: `--cap-add ${name}` }] : []
 
 const ofDevice = (path: string): Wish => ({ kind: 'device', path })
 

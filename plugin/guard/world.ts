@@ -1,4 +1,5 @@
 import type { EffectivePolicy } from '../../registry/policy.ts'
+import type { ReadLink } from './host-links.ts'
 
 /** What a container of ours is for. */
 export type Role = 'target' | 'initiator' | 'iscsid' | 'etcd' | 'registrator'
@@ -12,10 +13,17 @@ export interface Guarded {
   readonly volume?: string
 }
 
-/** Paths and devices of the host that hold storage. */
+/** A folder of the host. */
+export interface Held {
+  /** Absolute, without a slash at the end. */
+  readonly path: string
+  readonly holds: 'volumes' | 'the registry'
+}
+
+/** What of the host holds storage. */
 export interface Ground {
-  /** Absolute, without a slash at the end: the folder of the volumes, the plugin's own. */
-  readonly paths: readonly string[]
+  /** The folder of the volumes, the plugin's own, etcd's. */
+  readonly paths: readonly Held[]
   /** Names of Docker volumes that belong to us alone, such as etcd's. */
   readonly volumes: readonly string[]
 }
@@ -43,6 +51,10 @@ export interface World {
   imageOf: (reference: string) => Promise<string | undefined>
   /** ID of the container that an exec instance is of; undefined where there is none. */
   execOf: (exec: string) => Promise<string | undefined>
+  /** Symbolic links of the host. */
+  readLink: ReadLink
+  /** What a Docker volume is made of: asked of the Engine. Undefined where there is none of that name. */
+  volumeOf: (name: string) => Promise<{ driver: string; options: unknown } | undefined>
   /** IDs of containers that do not run, and so would go by a prune. */
   stopped: () => Promise<readonly string[]>
 }

@@ -14,7 +14,7 @@ const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator', volu
 const world: World = {
   host: 'h1',
   policy: () => ({ reach: 'ancestors', exceptions: [] }),
-  ground: { paths: ['/var/lib/openebs'], volumes: [] },
+  ground: { paths: [{ path: '/var/lib/openebs', holds: 'volumes' }], volumes: [] },
   plugin: { names: ['openebs'], id: '9'.repeat(64) },
   image: 'openebs/vsm:1',
   guarded: () => [known],
@@ -23,6 +23,8 @@ const world: World = {
   users: async () => ['web'],
   resolve: async () => undefined,
   imageOf: async () => undefined,
+  readLink: async () => undefined,
+  volumeOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
 }

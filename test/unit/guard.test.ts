@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { findGuarded } from '../../plugin/guard/find.ts'
 import { type Asked, Guard } from '../../plugin/guard/guard.ts'
+import { followLinks } from '../../plugin/guard/host-links.ts'
 import { ownSecret } from '../../plugin/guard/own-secret.ts'
 import { reachesStorage, type Wish } from '../../plugin/guard/reach.ts'
 import { ofContainer, ofService, ofVolume } from '../../plugin/guard/wishes.ts'
@@ -16,7 +17,14 @@ const initiator = {
 } as const
 const etcd = { id: `ef${'3'.repeat(62)}`, name: 'openebs-etcd', role: 'etcd' } as const
 const sidecar = { id: '', name: 'openebs-registrator', role: 'registrator' } as const
-const ground: Ground = { paths: ['/var/lib/openebs', '/var/lib/docker/plugins/p'], volumes: ['openebs-etcd'] }
+const ground: Ground = {
+  paths: [
+    { path: '/var/lib/openebs', holds: 'volumes' },
+    { path: '/var/lib/docker/plugins/p', holds: 'volumes' },
+    { path: '/var/lib/docker/volumes/openebs-etcd', holds: 'the registry' },
+  ],
+  volumes: ['openebs-etcd'],
+}
 
 const world = (changes: Partial<World> = {}): World => ({
   host: 'h1',
@@ -30,6 +38,8 @@ const world = (changes: Partial<World> = {}): World => ({
   users: async () => ['web'],
   resolve: async () => undefined,
   imageOf: async () => undefined,
+  readLink: async () => undefined,
+  volumeOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
   ...changes,
@@ -93,7 +103,14 @@ t.test('what reaches storage', async (t) => {
     [{ kind: 'device', path: '/dev' }, 'storage ancestors devices'],
     [{ kind: 'device', path: '/dev/sda' }, 'devices'],
     [{ kind: 'device', path: '/dev/fuse' }, ''],
-    [{ kind: 'devices', by: '--privileged' }, 'devices'],
+    [{ kind: 'device', path: 'dev//loop7' }, 'storage ancestors devices'],
+    [{ kind: 'device', path: '/dev/disk/by-uuid/x' }, 'storage ancestors devices'],
+    [{ kind: 'device', path: '/dev/block/7:0' }, 'storage ancestors devices'],
+    [path('var/lib/openebs'), 'storage ancestors devices'],
+    [path('/var/lib/docker/volumes/openebs-etcd/_data', false), 'storage ancestors devices'],
+    [path('/var/lib/docker/volumes'), 'ancestors devices'],
+    [path('/var/lib/docker/volumes/mine/_data'), ''],
+    [{ kind: 'host', by: '--privileged' }, 'devices'],
   ]
   for (const [wish, expected] of table)
     t.equal(
@@ -123,6 +140,7 @@ t.test('what a body asks for', async (t) => {
         Devices: [{ PathOnHost: '/dev/loop1' }],
         DeviceCgroupRules: ['b 7:* rwm'],
         Privileged: true,
+        CapAdd: ['NET_ADMIN', 'cap_sys_admin'],
         VolumesFrom: ['one', 'two:ro'],
         PidMode: 'container:three',
         NetworkMode: 'bridge',
@@ -138,8 +156,9 @@ t.test('what a body asks for', async (t) => {
         { kind: 'volume', name: 'v' },
         path('/i'),
         { kind: 'device', path: '/dev/loop1' },
-        { kind: 'devices', by: '--privileged' },
-        { kind: 'devices', by: "--device-cgroup-rule 'b 7:* rwm'" },
+        { kind: 'host', by: '--privileged' },
+        { kind: 'host', by: "--device-cgroup-rule 'b 7:* rwm'" },
+        { kind: 'host', by: '--cap-add cap_sys_admin' },
       ],
       containers: ['one', 'two', 'three'],
     },
@@ -148,6 +167,11 @@ t.test('what a body asks for', async (t) => {
   t.strictSame(ofVolume({ DriverOpts: { device: '/dev/loop2' } }).wishes, [
     { kind: 'device', path: '/dev/loop2' },
   ])
+  t.strictSame(
+    ofVolume({ DriverOpts: { type: 'overlay', device: 'overlay', o: 'lowerdir=/a:/b,upperdir=/c,noatime' } })
+      .wishes,
+    [path('overlay'), path('/a', false), path('/b', false), path('/c')],
+  )
   t.strictSame(ofVolume({ Driver: 'openebs', DriverOpts: { device: '/' } }).wishes, [])
   t.strictSame(
     ofService({ TaskTemplate: { ContainerSpec: { Mounts: [{ Type: 'bind', Source: '/s' }] } } }).wishes,
@@ -157,6 +181,77 @@ t.test('what a body asks for', async (t) => {
     fc.property(fc.anything(), (body) => {
       for (const read of [ofContainer, ofService, ofVolume]) read(body)
     }),
+  )
+})
+
+t.test('where links of the host lead', async (t) => {
+  const links: Record<string, string> = {
+    '/var/lib/openebs': '/disks/one/volumes',
+    '/srv/up': '../var/lib',
+    '/srv/there': '/srv/up/./openebs',
+    '/srv/round': 'about',
+    '/srv/about': 'round',
+    '/srv/self': '/srv/self/x',
+    '/bin': 'usr/bin',
+    '/srv/top': '../../../..',
+  }
+  const readLink = async (path: string) => links[path]
+  for (const [path, expected] of [
+    ['/', '/'],
+    ['/srv', '/srv'],
+    ['/srv/not/there', '/srv/not/there'],
+    ['/srv/up', '/var/lib'],
+    ['/srv/up/x', '/var/lib/x'],
+    ['/srv/there/data', '/disks/one/volumes/data'],
+    ['/bin/sh', '/usr/bin/sh'],
+    ['/srv/top/etc', '/etc'],
+    ['/srv/round', undefined],
+    ['/srv/self', undefined],
+  ] as const)
+    t.equal(await followLinks(path, readLink), expected, path)
+
+  const volumeOf = async (name: string) =>
+    ({
+      sly: { driver: 'local', options: { type: 'none', o: 'bind', device: '/srv/there' } },
+      fine: { driver: 'local', options: null },
+      theirs: { driver: 'other', options: { device: '/var/lib/openebs' } },
+    })[name]
+  const policy = () => ({ reach: 'ancestors', exceptions: [] }) as const
+  const reason = async (host: object, changes: Partial<World> = {}) => {
+    const of = world({ readLink, volumeOf, policy, ...changes })
+    const { verdict } = await decide({ uri: '/containers/create', json: { HostConfig: host } }, of)
+    return verdict.allow ? (verdict.rule ?? 'allowed') : verdict.reason
+  }
+  const binds = (...all: string[]) => ({ Binds: all })
+  for (const [host, expected] of [
+    [
+      binds('/srv/there:/x'),
+      /reach storage: \/srv\/there leads to \/disks\/one\/volumes: \/disks\/one\/volumes is in \/disks\/one\/volumes, which holds volumes\. Use/,
+    ],
+    [
+      binds('/srv/up:/x'),
+      /\/srv\/up leads to \/var\/lib: \/var\/lib is writable, and \/var\/lib\/openebs in it holds volumes/,
+    ],
+    [binds('/srv/up:/x:ro'), /^allowed$/],
+    [binds('/disks/one:/x'), /\/disks\/one is writable, and \/disks\/one\/volumes in it holds volumes/],
+    [binds('/disks/two:/x', '/srv/not/there:/y', 'mine:/z'), /^allowed$/],
+    [binds('sly:/x'), /volume sly leads to \/disks\/one\/volumes: /],
+    [binds('fine:/x', 'theirs:/y', 'data:/z'), /^allowed$/],
+    [{ Mounts: [{ Type: 'volume', Source: 'sly', Target: '/x' }] }, /volume sly leads to/],
+  ] as const)
+    t.match(await reason(host), expected, JSON.stringify(host))
+  const broken = { readLink: () => Promise.reject(new Error('EIO')) }
+  t.match(await reason(binds('/a:/b'), broken), /^it could not be decided: EIO/)
+  t.equal(await reason({}, broken), 'allowed', 'what asks for nothing of the host')
+  const excepted = (path: string) => ({
+    policy: () => ({ reach: 'ancestors', exceptions: [{ path, access: 'any', reason: 'x' }] }) as const,
+  })
+  t.equal(await reason(binds('/srv/there:/x'), excepted('/srv/there')), 'exception', 'the link itself')
+  t.equal(await reason(binds('/srv/there:/x'), excepted('/var/lib/openebs')), 'exception', 'where it leads')
+  t.match(
+    await reason(binds('/srv/there:/x'), excepted('/srv')),
+    /leads to/,
+    'not a folder that anybody writes links in',
   )
 })
 

@@ -64,7 +64,7 @@ t.test('exceptions', async (t) => {
     [path('/srv/look/a', false), true],
     [{ kind: 'device', path: '/srv/all' }, false],
     [{ kind: 'volume', name: '/srv/all' }, false],
-    [{ kind: 'devices', by: '--privileged' }, false],
+    [{ kind: 'host', by: '--privileged' }, false],
   ] as const)
     t.equal(isExcepted(wish, exceptions), expected, JSON.stringify(wish))
   fc.assert(
@@ -82,7 +82,7 @@ t.test('a decision goes by the policy of its moment', async (t) => {
   const world = {
     host: 'h1',
     policy: () => policy,
-    ground: { paths: ['/var/lib/openebs'], volumes: ['openebs-etcd'] },
+    ground: { paths: [{ path: '/var/lib/openebs', holds: 'volumes' } as const], volumes: ['openebs-etcd'] },
     plugin: { names: ['openebs'], id: '9'.repeat(64) },
     image: 'openebs/vsm:1',
     guarded: () => [{ id: 'a'.repeat(64), name: 'vsm-data', role: 'target', volume: 'data' } as const],
@@ -91,6 +91,8 @@ t.test('a decision goes by the policy of its moment', async (t) => {
     users: async () => [],
     resolve: async () => undefined,
     imageOf: async () => undefined,
+    readLink: async () => undefined,
+    volumeOf: async () => undefined,
     execOf: async () => undefined,
     stopped: async () => [],
   }

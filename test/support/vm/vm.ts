@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,6 +26,8 @@ export class Vm {
   readonly folder: string
   readonly #files: { guest: string; disk: string; port: number }
   #qemu: ChildProcess | undefined
+  /** What the guest's kernel said of itself when it hung. */
+  #hang: string | undefined
 
   private constructor(folder: string, files: { guest: string; disk: string; port: number }) {
     this.folder = folder
@@ -47,8 +49,15 @@ export class Vm {
     return vm
   }
 
-  /** Switches it on, and returns when the Engine answers: it does so when it has restored its containers. */
-  async boot(): Promise<void> {
+  /**
+   * Switches it on, and returns when the Engine answers: it does so when it has restored its containers. Now and then both
+   * emulated processors wait for each other for ever, with nothing of ours running yet: then it is switched on anew.
+   */
+  boot(): Promise<void> {
+    return this.#unlessHung(() => this.#boot())
+  }
+
+  async #boot(): Promise<void> {
     const { guest, disk, port } = this.#files
     const drive = (id: string, options: string) => [
       ...['-drive', `if=none,id=${id},${options}`, '-device', `virtio-blk-pci,drive=${id}`],
@@ -58,7 +67,7 @@ export class Vm {
     args.push('-machine', 'pc,usb=off', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '3G')
     args.push('-no-reboot', '-display', 'none', '-monitor', 'none')
     args.push('-kernel', join(guest, 'vmlinuz'), '-initrd', join(guest, 'initrd.img'))
-    args.push('-append', 'console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable net.ifnames=0')
+    args.push('-append', 'console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable net.ifnames=0')
     args.push(...drive('root', `file=${join(guest, 'root.img')},format=raw,snapshot=on,cache=unsafe`))
     // The guest's flushes reach the file: what it synced is there after its power was cut.
     args.push(...drive('state', `file=${disk},format=qcow2,cache=writeback`))
@@ -67,6 +76,7 @@ export class Vm {
     args.push('-chardev', `file,id=console,path=${this.#console},append=on`, '-serial', 'chardev:console')
     const qemu = spawn('setpriv', args, { stdio: 'ignore' })
     this.#qemu = qemu
+    this.#watch(qemu)
     await this.until('the Engine answers', async () => {
       if (qemu.exitCode !== null) throw new Error(`qemu ended with ${qemu.exitCode}: ${await this.log()}`)
       return (await this.tryDocker('version')).code === 0
@@ -110,8 +120,41 @@ export class Vm {
    */
   async enablePlugin(...settings: string[]): Promise<void> {
     await this.docker('plugin', 'set', 'openebs', 'OPENEBS_HOST=vm', ...settings)
-    const enabled = async () => (await this.tryDocker('plugin', 'enable', 'openebs')).code === 0
-    await this.until('the plugin is enabled', enabled)
+    const listed = ['plugin', 'ls', '--filter', 'enabled=true', '-q']
+    const enabled = async () =>
+      (await this.tryDocker('plugin', 'enable', 'openebs')).code === 0 ||
+      (await this.tryDocker(...listed)).stdout !== ''
+    await this.#unlessHung(
+      () => this.until('the plugin is enabled', enabled),
+      () => this.#boot(),
+    )
+  }
+
+  /** Does a step again, from a guest without power on, when the guest's kernel hung in it; three times at most. */
+  async #unlessHung(step: () => Promise<void>, before: () => Promise<void> = async () => {}): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        if (tries > 1) await before()
+        return await step()
+      } catch (error) {
+        if (!(error instanceof Hung) || tries === 3) throw error
+        process.emitWarning(`${error.message}: it is switched on anew`)
+        await rename(this.#console, `${this.#console}.${tries}`)
+        this.#hang = undefined
+      }
+    }
+  }
+
+  /** Cuts the power of a guest that hangs, so that nobody waits for it. */
+  #watch(qemu: ChildProcess): void {
+    const look = async () => {
+      const said = /soft lockup - CPU#\d+ stuck for (?:\d{3,}|[6-9]\d)s.*/.exec(await this.log())
+      if (!said || this.#qemu !== qemu) return
+      this.#hang = said[0]
+      await this.cutPower()
+    }
+    const timer = setInterval(() => void look(), 2000)
+    qemu.once('exit', () => clearInterval(timer))
   }
 
   /** An image of this machine's programs. */
@@ -138,7 +181,13 @@ export class Vm {
 
   /** Waits for a condition; when it does not come in time, the error says what was waited for, and the guest's last words. */
   async until(what: string, condition: () => Promise<boolean>, ms = slow(30)): Promise<void> {
-    const held = await until(async () => ((await condition()) ? true : undefined), { ms, every: 500 })
+    const held = await until(
+      async () => {
+        if (this.#hang) throw new Hung(`the guest's kernel hangs: ${this.#hang}`)
+        return (await condition()) || undefined
+      },
+      { ms, every: 500 },
+    )
     if (!held) throw new Error(`not within ${ms / 1000} s: ${what}\n${await this.log()}`)
   }
 
@@ -147,6 +196,9 @@ export class Vm {
     return (await readFile(this.#console, 'utf8').catch(() => '')).slice(-6000)
   }
 }
+
+/** The guest does nothing any more: none of its processors goes on. */
+class Hung extends Error {}
 
 const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, '127.0.0.1')
