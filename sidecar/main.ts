@@ -48,6 +48,7 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
   const { metrics } = sidecar
   const app = createApp({
     missing: () => sidecar.missing(),
+    warnings: () => sidecar.warnings,
     metrics: metrics.registry,
     store: () => sidecar.store,
     stop,

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { PublisherHooks } from '../registry/publisher.ts'
+import type { GuardState } from '../registry/records.ts'
 import type { LeaseTimes } from '../registry/session.ts'
 import type { StoreCall } from '../registry/timed-store.ts'
 import type { JournalHooks } from './journal.ts'
@@ -28,6 +29,8 @@ export interface Gauges {
   refused(): number
   /** Entries of the journal that wait for the store, and that it has. */
   journal(): { readonly waiting: number; readonly kept: number }
+  /** Of this host's plugin. */
+  guard(): GuardState | undefined
   /** ms that the registry is behind. */
   lag(): number
   lease(): LeaseTimes | undefined
@@ -63,6 +66,13 @@ export const createMetrics = (gauges: Gauges): Metrics => {
   gauge('docker_pending', 'Objects that wait to be looked at', gauges.pending)
   gaugeBy('collection', 'records', 'Records of this host that are wanted in the registry', gauges.records)
   gaugeBy('health', 'vsms', 'VSMs of this host by their health', gauges.vsms)
+  const one = (value: string | undefined) => (value === undefined ? {} : { [value]: 1 })
+  gaugeBy('mode', 'guard', "What the guard of this host's plugin does with denials", () =>
+    one(gauges.guard()?.mode),
+  )
+  gaugeBy('state', 'guard_policy', 'What became of the policy in the registry', () =>
+    one(gauges.guard()?.policy),
+  )
   gauge(
     'records_refused',
     'Records that cannot be written because they do not fit their schema',

@@ -13,6 +13,7 @@ import { timed } from '../registry/timed-store.ts'
 import { probePortal } from '../vsm/probe.ts'
 import { chooseAddresses, type HostAddresses } from './addresses.ts'
 import { leave, withdraw } from './claim.ts'
+import { GuardView } from './guard-view.ts'
 import { hostRecord, type Run } from './host.ts'
 import { Journal } from './journal.ts'
 import { labelFilter } from './labels.ts'
@@ -66,6 +67,7 @@ export class Sidecar {
   #session: Session | undefined
   #reconciler: Reconciler | undefined
   readonly #journal: Journal | undefined
+  readonly #guard: GuardView
   #host: string | undefined
   #addresses: { engine: EngineInfo; advertised: string; chosen: HostAddresses } | undefined
   /** When the oldest change came that has not been handed over yet. */
@@ -77,6 +79,7 @@ export class Sidecar {
   constructor(options: SidecarOptions) {
     this.#options = options
     this.#host = options.host
+    this.#guard = new GuardView(options.log)
     this.#register = createRegistrations({
       services: options.rules,
       labels: labelFilter(options.labels),
@@ -91,6 +94,7 @@ export class Sidecar {
       lag: () => (this.#reconciler?.state.kind === 'publishing' ? this.#reconciler.state.lag() : 0),
       lease: () => this.#session?.times,
       journal: () => this.#journal ?? { waiting: 0, kept: 0 },
+      guard: () => this.#guard.state,
     })
     const { ttl, most } = options.journal
     if (most > 0)
@@ -105,6 +109,11 @@ export class Sidecar {
 
   get store(): Store | undefined {
     return this.#store
+  }
+
+  /** What keeps nobody from being ready, and is to be known, a sentence each. */
+  get warnings(): readonly string[] {
+    return this.#guard.warnings
   }
 
   /** See missingParts; asks the store as well when nothing else is missing. */
@@ -201,9 +210,13 @@ export class Sidecar {
       log,
     })
     session.start(stop)
+    const ended = new AbortController()
+    const guard = this.#guard.run(store, host, AbortSignal.any([stop, ended.signal]))
     try {
-      await this.#reconciler.run(stop, resyncEvery)
+      await Promise.all([this.#reconciler.run(stop, resyncEvery), guard])
     } finally {
+      ended.abort()
+      await Promise.allSettled([guard])
       if (session.current()) await this.#journal?.flush(2000)
       if (this.#options.onExit === 'withdraw') await withdraw(session, log)
       else await leave(store, session, host, this.#options.run.instance, log)

@@ -8,6 +8,8 @@ import { serveWatch, Watchers } from './watch.ts'
 export interface AppParts {
   /** What keeps this sidecar from being ready, a sentence each; empty when it is ready. */
   missing(): Promise<readonly string[]>
+  /** What does not, and is to be known. */
+  warnings(): readonly string[]
   metrics: Registry
   /** Undefined as long as the host's name is not known. */
   store(): Store | undefined
@@ -26,7 +28,7 @@ const statuses: Record<FailureKind, number> = {
 
 /**
  * The sidecar's HTTP side, all of it read-only: /healthz (this process answers), /readyz (200, or 503 with what is
- * missing), /metrics (Prometheus), /v1 (the records of all hosts, straight from the store; records.ts), /v1/watch (their
+ * missing; with warnings), /metrics (Prometheus), /v1 (the records of all hosts, straight from the store; records.ts), /v1/watch (their
  * changes as server-sent events; watch.ts). Errors are {"error": "..."}.
  */
 export const createApp = (parts: AppParts): ReturnType<typeof express> => {
@@ -38,7 +40,9 @@ export const createApp = (parts: AppParts): ReturnType<typeof express> => {
   })
   app.get('/readyz', async (_request, response) => {
     const missing = await parts.missing()
-    response.status(missing.length === 0 ? 200 : 503).json({ ready: missing.length === 0, missing })
+    response
+      .status(missing.length === 0 ? 200 : 503)
+      .json({ ready: missing.length === 0, missing, warnings: parts.warnings() })
   })
   app.get('/metrics', async (_request, response) => {
     response.type(parts.metrics.contentType).send(await parts.metrics.metrics())

@@ -56,7 +56,13 @@ class Counted extends MemoryStore {
 
 const serve = async (t: Test, store: () => Store | undefined) => {
   const stop = new AbortController()
-  const app = createApp({ missing: async () => [], metrics: new Registry(), store, stop: stop.signal })
+  const app = createApp({
+    missing: async () => [],
+    warnings: () => [],
+    metrics: new Registry(),
+    store,
+    stop: stop.signal,
+  })
   const server = await listen(app, { host: '127.0.0.1', port: 0 })
   t.teardown(() => server[Symbol.asyncDispose]())
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`

@@ -11,6 +11,7 @@ t.test('a gauge does not go on with what there is none of any more', async (t) =
     vsms: () => ({ healthy: 1 }),
     refused: () => 0,
     journal: () => ({ waiting: 0, kept: 0 }),
+    guard: () => undefined,
     lag: () => 0,
     lease: () => undefined,
   })
