@@ -15,6 +15,7 @@ const done: Readonly<Record<string, string>> = {
   attach: 'attached to',
   exec: 'entered',
   archive: 'written to',
+  commit: 'paused for a commit',
   checkpoint: 'checkpointed',
   prune: 'removed',
   disconnect: 'taken off its network',

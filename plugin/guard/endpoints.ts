@@ -8,6 +8,8 @@ export type Guard =
   | 'containers-prune'
   /** Makes or removes a checkpoint of the container `id`: in any folder of the host that the caller names. */
   | 'checkpoint'
+  /** Pauses the container that its query names, while an image is made of it. */
+  | 'commit'
   /** Runs the prepared command `id`, which is in a container. */
   | 'exec'
   | 'image-remove'
@@ -73,7 +75,7 @@ const rows: readonly Row[] = [
   ['POST', '/containers/prune', 'prune', 'containers-prune'],
   ['PUT', '/containers/{id:.*}/archive', 'archive', 'container'],
   ['DELETE', '/containers/{id:.*}', 'remove', 'container'],
-  ['POST', '/commit', 'commit'],
+  ['POST', '/commit', 'commit', 'commit'],
 
   ['GET', '/exec/{id:.*}/json', 'inspect'],
   ['POST', '/exec/{id:.*}/start', 'start', 'exec'],

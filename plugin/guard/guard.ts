@@ -2,6 +2,7 @@ import { pause } from '../../process/backoff.ts'
 import { explain } from '../../process/failure.ts'
 import type { EffectivePolicy } from '../../registry/policy.ts'
 import { type ApiCall, readCall } from './api-call.ts'
+import { header } from './headers.ts'
 import { rules } from './rules.ts'
 import { denied, type Verdict } from './verdict.ts'
 import type { World } from './world.ts'
@@ -58,7 +59,11 @@ export class Guard {
       return { call: read, verdict: denied('starting', 'the plugin is starting: repeat it in a moment') }
     return {
       call: read,
-      verdict: await this.#inTime(endpoint.guard, { call: read, body: asked.body }, world),
+      verdict: await this.#inTime(
+        endpoint.guard,
+        { call: read, headers: asked.headers, body: asked.body },
+        world,
+      ),
     }
   }
 
@@ -88,7 +93,3 @@ export class Guard {
     }
   }
 }
-
-/** The value of a header, however its name is cased. */
-export const header = (headers: Asked['headers'], name: string): string | undefined =>
-  Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1]

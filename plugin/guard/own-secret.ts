@@ -1,5 +1,5 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
-import { header } from './guard.ts'
+import { header } from './headers.ts'
 
 const name = 'x-openebs-plugin'
 

@@ -11,7 +11,7 @@ export interface Query {
  * that repeat the create body in the query (dockerode) give "Env" and the like many times.
  */
 const meant = new Set(
-  `checkpoint checkpoint-dir condition copyuidgid detachkeys filters force link logs name nooverwritedirnondir noprune options
+  `checkpoint checkpoint-dir condition container copyuidgid detachkeys filters force link logs name nooverwritedirnondir noprune options
   path platform platforms registryauthfrom remote rollback signal stderr stdin stdout stream t timeout v version`.split(
     /\s+/,
   ),

@@ -2,6 +2,7 @@ import type { ApiCall } from './api-call.ts'
 import { field, readBody } from './body.ts'
 import { onContainer, onExec, onPrune } from './containers.ts'
 import type { Guard } from './endpoints.ts'
+import { header } from './headers.ts'
 import { exceptionsOn, groundOn, readings } from './on-host.ts'
 import { isExcepted, nameOf, reachesStorage, type Wish } from './reach.ts'
 import { allowed, denied, type Verdict } from './verdict.ts'
@@ -11,6 +12,7 @@ import type { World } from './world.ts'
 /** A call of a guarded endpoint. `body`: base64, as the Engine passes it; empty where it withholds it. */
 export interface GuardedCall {
   readonly call: ApiCall
+  readonly headers: Readonly<Record<string, string>>
   readonly body: string
 }
 
@@ -94,10 +96,20 @@ const removeImage: Rule = async ({ call }, { image, volumes, imageOf }) => {
   return denied('image-in-use', `image ${image} is what the volumes of this host run on: remove them first`)
 }
 
+/** The Engine takes the container from a form in the body, where there is one, and no plugin sees that. */
+const commit: Rule = ({ call, headers }, world) =>
+  /^\s*application\/x-www-form-urlencoded/i.test(header(headers, 'content-type') ?? '')
+    ? denied(
+        'bad-body',
+        'the call came with a form in its body, which cannot be looked at: put it into the query',
+      )
+    : onContainer(call.query.get('container') ?? '', 'commit', world)
+
 /** What is asked of each guarded endpoint. One without a rule does not compile. */
 export const rules: Readonly<Record<Guard, Rule>> = {
   container: ({ call }, world) => onContainer(parameter(call, 'id'), call.endpoint?.action ?? '', world),
   checkpoint: ({ call }, world) => onContainer(parameter(call, 'id'), 'checkpoint', world),
+  commit,
   exec: ({ call }, world) => onExec(parameter(call, 'id'), world),
   'container-create': withBody((body, _, world) => judge(ofContainer(body), world)),
   'containers-prune': (_, world) => onPrune(world),

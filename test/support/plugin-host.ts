@@ -38,6 +38,7 @@ export class PluginHost {
   readonly etcd: EtcdCluster
   readonly #settings: Record<string, string>
   #daemon: object = {}
+  #daemonOptions: readonly string[] = []
 
   private constructor(engine: EngineHost, etcd: EtcdCluster, settings: Record<string, string>) {
     this.engine = engine
@@ -123,15 +124,23 @@ export class PluginHost {
     return join(this.engine.folder, 'openebs')
   }
 
+  /** daemon.json, from the next reload or start on, and further options of dockerd from the next start on. */
+  async configure(daemon: object, ...options: string[]): Promise<void> {
+    this.#daemon = daemon
+    this.#daemonOptions = options
+    await writeFile(join(this.engine.folder, 'daemon.json'), JSON.stringify(daemon))
+  }
+
+  /** SIGHUP, as `systemctl reload docker` does. */
+  async reload(): Promise<void> {
+    const pid = (await readFile(join(this.engine.folder, 'docker.pid'), 'utf8')).trim()
+    await this.engine.exec('kill', '-HUP', pid)
+  }
+
   /** Has the Engine ask the plugin about every call, as an operator would: daemon.json and SIGHUP. */
   async authorize(): Promise<void> {
-    this.#daemon = { 'authorization-plugins': ['openebs'] }
-    await writeFile(join(this.engine.folder, 'daemon.json'), JSON.stringify(this.#daemon))
-    await this.engine.exec(
-      'kill',
-      '-HUP',
-      (await readFile(join(this.engine.folder, 'docker.pid'), 'utf8')).trim(),
-    )
+    await this.configure({ 'authorization-plugins': ['openebs'] })
+    await this.reload()
     // neither `docker info` nor the log tell whether a reload took it up: only what the plugin sees does
     await this.until('the Engine asks the plugin', async () => {
       const probe = ['create', '--name', 'authz-probe', '--label', 'openebs.role=initiator', vsmImage]
@@ -146,7 +155,12 @@ export class PluginHost {
   async restart(how: 'TERM' | 'KILL' | 'crash'): Promise<void> {
     if (how === 'crash') await this.engine.crash()
     else await this.engine.halt(how)
-    await this.engine.start(this.#daemon)
+    await this.start()
+  }
+
+  /** Starts dockerd as it is configured. */
+  async start(): Promise<void> {
+    await this.engine.start(this.#daemon, ...this.#daemonOptions)
   }
 
   /** The sidecar as a container, as `make up` starts it. */

@@ -292,6 +292,19 @@ t.test('decisions', async (t) => {
       [{ uri: '/containers/create', json: { HostConfig: { PidMode: `container:${target.id}` } } }],
       'storage-in-use',
     ],
+    ['a commit', [{ uri: '/v1.41/commit?container=vsm-data&pause=0' }], 'storage-in-use'],
+    ['a commit of another', [{ uri: '/commit?container=web' }], undefined],
+    ['a commit of two', [{ uri: '/commit?container=web&container=vsm-data' }], 'odd-path'],
+    [
+      'a commit by a form',
+      [
+        {
+          uri: '/commit?container=web',
+          headers: { 'Content-type': 'application/x-www-form-urlencoded; charset=utf-8' },
+        },
+      ],
+      'bad-body',
+    ],
     ['a volume in use', [{ uri: '/volumes/data', method: 'DELETE' }], 'volume-in-use'],
     ['an idle volume', [{ uri: '/volumes/idle', method: 'DELETE' }], undefined],
     ['the plugin', [{ uri: '/plugins/openebs/disable?force=1' }], 'plugin-in-use'],
