@@ -23,6 +23,7 @@ const patience = 200_000
 const sweepEvery = 10_000
 
 const Created = z.object({ Id: z.string() })
+const Named = z.object({ Name: z.string().min(1) })
 
 /** A call that was asked about, until it is done. */
 interface Open {
@@ -151,12 +152,16 @@ export class Authz {
 
   #record(asked: AuthzRequest, open: Open, status: number): void {
     const { at, call, verdict, container } = open
-    const created = call?.endpoint?.action === 'create' ? createdBy(asked) : nothing
+    const created = call?.endpoint?.action === 'create' ? createdBy(call, asked) : nothing
     if (created.id && created.container) this.#made.set(created.id, created.container)
     for (const oldest of this.#made.keys()) if (this.#made.size > mostMade) this.#made.delete(oldest)
     const subject = container ?? created.container
     const peer = peerName(asked.RequestPeerCertificates)
-    const object = { ...objectOf(call), ...(created.id !== undefined && { id: created.id }) }
+    const object = {
+      ...objectOf(call),
+      ...(created.id !== undefined && { id: created.id }),
+      ...(created.name !== undefined && { name: created.name }),
+    }
     const named = object.kind === 'volume' ? object.name : undefined
     const volume = (verdict.allow ? undefined : verdict.volume) ?? subject?.volume ?? named
     this.#parts.record({
@@ -200,12 +205,20 @@ const keyOf = ({ User, RequestMethod, RequestUri }: AuthzRequest): string =>
 
 const nothing: ReturnType<typeof createdBy> = {}
 
-/** What a create made: its ID, and the container of ours that it is by its labels. */
-const createdBy = ({
-  RequestBody,
-  ResponseBody,
-  RequestUri,
-}: AuthzRequest): { id?: string | undefined; container?: Guarded } => {
+/**
+ * What a create made, or was to make: its ID, its name where the path has none, and the container of ours that it is by its
+ * labels.
+ */
+const createdBy = (
+  { segments }: ApiCall,
+  { RequestBody, ResponseBody, RequestUri }: AuthzRequest,
+): { id?: string | undefined; name?: string | undefined; container?: Guarded } => {
+  if (segments[0] === 'volumes' || segments[0] === 'networks' || segments[0] === 'services')
+    return {
+      id: Created.safeParse(json(ResponseBody)).data?.Id,
+      // the Engine makes up a name of a volume that is given none
+      name: Named.safeParse(json(ResponseBody)).data?.Name ?? Named.safeParse(json(RequestBody)).data?.Name,
+    }
   const id = Created.safeParse(json(ResponseBody)).data?.Id
   const asked = Creation.safeParse(json(RequestBody)).data?.Labels
   const role = asked?.[labels.role]

@@ -13,12 +13,13 @@ export interface StoppedContainer {
 }
 
 /**
- * Whether the Engine owes this container a start: it is to run always, and its last start failed at a Mount of ours.
+ * Whether the Engine owes this container a start: it is to run always, and its last start failed at a Mount of ours, or as this
+ * plugin was disabled.
  * An Engine that restores containers tries each once, so one whose volume came up too late would stay down.
  */
 export const isOwedStart = ({ restartPolicy, error }: StoppedContainer): boolean =>
   ['always', 'unless-stopped'].includes(restartPolicy) &&
-  /mounting volume|VolumeDriver\.Mount/.test(error) &&
+  /mounting volume|VolumeDriver\.|looking up volume plugin \S*openebs/.test(error) &&
   error.includes('openebs')
 
 /** How long it is gone on with, in ms. */

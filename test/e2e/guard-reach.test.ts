@@ -127,7 +127,7 @@ t.test('calls as nobody would write them: none is a way in, and none has a 500 f
           const fate = dice(letter, at)
           if (fate === 0) return `%${letter.charCodeAt(0).toString(16).padStart(2, '0')}`
           if (fate === 1) return letter.toUpperCase()
-          return letter === ' ' ? '%20' : letter
+          return letter
         })
         .join(''),
   )

@@ -111,6 +111,13 @@ t.test('every call that changes something is recorded, with nothing of a body', 
     { RequestMethod: 'GET', RequestUri: '/containers/json', ResponseStatusCode: 200 },
     { RequestMethod: 'DELETE', RequestUri: '/networks/n1', ResponseStatusCode: 204 },
     { ...kill, User: 'ops', UserAuthNMethod: 'TLS', ResponseStatusCode: 204 },
+    {
+      RequestMethod: 'POST',
+      RequestUri: '/v1.41/volumes/create',
+      RequestBody: base64({ Name: 'data', Driver: 'openebs', DriverOpts: { password: 'SECRET' } }),
+      ResponseBody: base64({ Name: 'data', Driver: 'openebs' }),
+      ResponseStatusCode: 201,
+    },
   ]
   for (const fields of calls) {
     t.equal((await authz.request(call(fields))).Allow, true)
@@ -121,8 +128,9 @@ t.test('every call that changes something is recorded, with nothing of a body', 
     { action: 'create', status: 201, subject: { container: 'vsm-x', containerId: id, volume: 'x' } },
     { action: 'remove', object: { kind: 'network', name: 'n1' }, verdict: 'allow' },
     { rule: 'operator', user: 'ops', auth: 'TLS', verdict: 'allow' },
+    { action: 'create', object: { kind: 'volume', name: 'data' }, volume: 'data', status: 201 },
   ])
-  t.equal(seen.length, 4)
+  t.equal(seen.length, 5)
   t.notMatch(JSON.stringify(seen), 'SECRET')
 })
 

@@ -261,6 +261,12 @@ t.test('which containers the Engine owes a start', async (t) => {
   const table: [string, string, boolean][] = [
     ['always', mount, true],
     ['unless-stopped', mount, true],
+    [
+      'always',
+      'get v: error while checking if volume "v" exists in driver "openebs:latest": error looking up volume plugin openebs:latest: plugin openebs:latest found but disabled',
+      true,
+    ],
+    ['always', 'get openebs: error looking up volume plugin other: plugin "other" not found', false],
     ['no', mount, false],
     ['on-failure', mount, false],
     ['always', '', false],
