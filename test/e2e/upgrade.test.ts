@@ -14,10 +14,17 @@ const registry = await startRegistry(t, host.engine)
 const published = `${registry}/openebs/registrator`
 
 await host.publish(`${published}:1`)
-await host.publish(`${published}:2`, async (folder) => {
-  const file = join(folder, 'rootfs/app/package.json')
-  await writeFile(file, (await readFile(file, 'utf8')).replace(/"version": "[^"]+"/, '"version": "9.9.9"'))
-})
+for (const [tag, version] of [
+  ['2', '9.9.9'],
+  ['3', '9.9.10'],
+])
+  await host.publish(`${published}:${tag}`, async (folder) => {
+    const file = join(folder, 'rootfs/app/package.json')
+    await writeFile(
+      file,
+      (await readFile(file, 'utf8')).replace(/"version": "[^"]+"/, `"version": "${version}"`),
+    )
+  })
 
 /** Numbers that a container has written and synced, each in a line; it says when a write failed. */
 const writer = `n=0; while :; do n=$((n + 1)); { echo $n >>/d/log && sync /d/log; } || echo "failed at $n"; sleep 0.05; done`
@@ -91,6 +98,37 @@ t.test(
     t.match(await inspected(), { Options: { size: '64M' }, Status: { phase: 'ready', health: 'healthy' } })
   },
 )
+
+t.test('an upgrade with the guard enforcing: off, upgrade, on', async (t) => {
+  const upgrade = ['--skip-remote-check', '--grant-all-permissions', 'openebs', `${published}:3`]
+  // the Engine's own answer would be that it has this name already
+  const isOn = async () =>
+    /vsm-data cannot be renamed/.test((await tryDocker('rename', 'vsm-data', 'vsm-data')).stderr)
+  const settings = [...host.settings, `OPENEBS_VSM_IMAGE=${vsmImage}`, 'OPENEBS_GUARD=enforce']
+  await docker('plugin', 'disable', '--force', 'openebs')
+  await docker('plugin', 'set', 'openebs', ...settings)
+  await docker('plugin', 'enable', 'openebs')
+  await host.authorize()
+  await host.until('the guard is on', isOn)
+  t.match(await tryDocker('plugin', 'disable', '--force', 'openebs'), {
+    code: 1,
+    stderr: /the plugin serves volumes that are in use/,
+  })
+  await host.configure({})
+  await host.reload()
+  await host.until('the guard is off', async () => !(await isOn()))
+  await docker('plugin', 'disable', '--force', 'openebs')
+  await docker('plugin', 'upgrade', ...upgrade)
+  await docker('plugin', 'set', 'openebs', ...settings)
+  await docker('plugin', 'enable', 'openebs')
+  await host.authorize()
+  await host.until('the guard is on', isOn)
+  await writesOn(t)
+  await isShared(t, 'guarded')
+  await host.configure({})
+  await host.reload()
+  await host.until('the guard is off', async () => !(await isOn()))
+})
 
 t.test('after all of it the data are whole, and the volume goes without a trace', async (t) => {
   const written = await lines()

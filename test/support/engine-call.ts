@@ -7,6 +7,9 @@ export interface Answer {
   text: string
 }
 
+/** ms. An Engine that does not answer is a failure. */
+const patience = 20_000
+
 /**
  * One call of the Docker API exactly as given, which a client of Docker would tidy up first. Status 0: the Engine hung up before
  * it had read the body.
@@ -24,9 +27,14 @@ export const callEngine = (
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const request = http
     .request(
-      { socketPath: join(engine.folder, 'docker.sock'), method, path, headers, agent: false },
+      {
+        socketPath: join(engine.folder, 'docker.sock'),
+        ...{ method, path, headers, agent: false },
+        signal: AbortSignal.timeout(patience),
+      },
       (response) => {
         let text = ''
+        response.once('error', reject)
         response.on('data', (chunk) => (text += chunk))
         response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
       },
@@ -35,6 +43,8 @@ export const callEngine = (
       if (['EPIPE', 'ECONNRESET'].includes(error.code ?? '')) resolve({ status: 0, text: error.message })
       else reject(error)
     })
+  // also of one that had no answer
+  request.once('close', () => reject(new Error(`${method} ${path}: the connection has ended`)))
   if (chunked && body) request.write(body)
   request.end(chunked ? undefined : body)
   return promise
