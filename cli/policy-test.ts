@@ -90,6 +90,7 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
     image: `openebs/vsm:${version}`,
     guarded: () => [...shared, ...guarded],
     volumes: () => volumes.map(({ name }) => name),
+    elsewhere: () => undefined,
     isUsed: (volume) => volumes.some(({ name, used }) => used && (volume ?? name) === name),
     users: async (volume) => volumes.find(({ name }) => name === volume)?.users ?? [],
     resolve: async () => undefined,

@@ -56,6 +56,10 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
     plugin: { id: own?.id ?? '', names: ['openebs', 'openebs:latest'] },
     guarded: () => containers.all(),
     volumes: () => local.all().flatMap(({ volume, target }) => (target ? [volume.name] : [])),
+    elsewhere: (volume) => {
+      const entry = local.all().find((one) => one.volume.name === volume)
+      return entry && entry.volume.placement.host !== parts.host ? entry.volume.placement.host : undefined
+    },
     isUsed,
     // a message without them is better than none
     users: async (volume) => (await engine.holders(volume).catch(() => [])).map(({ name }) => name),

@@ -62,6 +62,10 @@ const judge = async (asked: Asked, world: World): Promise<Verdict> => {
 
 const removeVolume: Rule = async ({ call }, world) => {
   const volume = parameter(call, 'name')
+  const elsewhere = world.elsewhere(volume)
+  // whether it is mounted there nobody knows here
+  if (elsewhere !== undefined)
+    return denied('volume-elsewhere', `volume ${volume} is on host ${elsewhere}: remove it there`, { volume })
   if (!world.volumes().includes(volume) || !world.isUsed(volume)) return allowed
   const users = await world.users(volume)
   const by = users.length > 0 ? ` by ${users.join(', ')}` : ''

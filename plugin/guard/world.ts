@@ -41,6 +41,8 @@ export interface World {
   guarded: () => readonly Guarded[]
   /** Volumes of this host that are placed here. */
   volumes: () => readonly string[]
+  /** The other host that a volume is placed on, as far as is known here. */
+  elsewhere: (volume: string) => string | undefined
   /** Whether a container of this host uses the volume now; every volume, if none is named. */
   isUsed: (volume?: string) => boolean
   /** Names of the containers that use a volume: for a message, asked of the Engine. */

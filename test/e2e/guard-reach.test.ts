@@ -104,7 +104,7 @@ t.test('services of a swarm', async (t) => {
   await docker('service', 'rm', 'fine')
 })
 
-t.test('calls as nobody would write them: none is a way in, and none has a 500 for its answer', async (t) => {
+t.test('calls as nobody would write them: none is a way in, and the plugin fails at none', async (t) => {
   const started = () =>
     docker('inspect', '-f', '{{.State.StartedAt}} {{.State.Status}} {{.Name}}', 'vsm-data')
   const id = (await docker('inspect', '-f', '{{.Id}}', 'vsm-data')).trim()
@@ -198,12 +198,14 @@ t.test('calls as nobody would write them: none is a way in, and none has a 500 f
   await fc.assert(
     fc.asyncProperty(odd, async ({ method, version, action, reference, slash, escaped, headers, body }) => {
       const path = `${version}/containers${slash}${escaped(reference)}${action.startsWith('?') ? '' : '/'}${action}`
-      const { status } = await ask(host.engine, method, path, {
+      const { status, text } = await ask(host.engine, method, path, {
         // the way past the guard needs a reason
         headers: { ...headers, 'X-Openebs-Break-Glass': ' ' },
         ...(body !== undefined && { body }),
       })
-      return status < 500
+      // the Engine has some of its own, as for an update without a body
+      if (status >= 500 && /plugin|openebs/.test(text))
+        throw new Error(`${method} ${path}: ${status} ${text}`)
     }),
     { numRuns: 400, seed: 7, endOnFailure: true },
   )

@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { callEngine } from '../support/engine-call.ts'
 import { PluginHost, pluginProgram, sidecarImage, vsmImage } from '../support/plugin-host.ts'
+import { volumePut } from '../support/records.ts'
 import { registrator } from '../support/registrator.ts'
 
 /** The guard with a real Engine: what would harm a volume in use is refused, and allowed when nobody uses it. */
@@ -59,6 +60,7 @@ t.test('containers of a volume in use', async (t) => {
       ['rename', name, 'other'],
       ['update', '--memory', '1g', name],
       ['exec', name, 'id'],
+      ['commit', name, 'copied'],
       ['cp', file, `${name}:/tmp/x`],
       ['rm', '-f', name],
       run('--volumes-from', name),
@@ -94,6 +96,20 @@ t.test('a volume, its plugin and its image while it is in use', async (t) => {
     [['rmi', '-f', image.slice(7, 19)], /is what the volumes of this host run on/],
   ] as const)
     t.match(await tryDocker(...args), { code: 1, stderr: why }, args.join(' '))
+})
+
+t.test('a volume of another host', async (t) => {
+  const change = volumePut('far', 'h2')
+  if (change.kind === 'put') await host.etcdctl('put', `/openebs/v1/${change.key}`, change.value)
+  const listed = async () => (await docker('volume', 'ls', '-q')).split('\n').includes('far')
+  await host.until('it is known here', listed, 90_000)
+  for (const args of [['far'], ['--force', 'far']])
+    t.match(await tryDocker('volume', 'rm', ...args), {
+      code: 1,
+      stderr: /volume far is on host h2: remove it there/,
+    })
+  await host.etcdctl('del', `/openebs/v1/${change.key}`)
+  await host.until('it is known no more', async () => !(await listed()), 90_000)
 })
 
 t.test('containers that would reach storage', async (t) => {

@@ -24,6 +24,7 @@ const world: World = {
   resolve: async () => undefined,
   imageOf: async () => undefined,
   readLink: async () => undefined,
+  elsewhere: () => undefined,
   volumeOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],

@@ -92,6 +92,7 @@ t.test('a decision goes by the policy of its moment', async (t) => {
     resolve: async () => undefined,
     imageOf: async () => undefined,
     readLink: async () => undefined,
+    elsewhere: () => undefined,
     volumeOf: async () => undefined,
     execOf: async () => undefined,
     stopped: async () => [],
