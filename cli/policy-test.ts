@@ -78,14 +78,14 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
   return {
     host,
     policy: () => policy,
-    ground: {
+    ground: async () => ({
       paths: [
         { path: root, holds: 'volumes' },
         { path: `/var/lib/docker/plugins/${pluginId}`, holds: 'volumes' },
         { path: '/var/lib/docker/volumes/openebs-etcd', holds: 'the registry' },
       ],
       volumes: ['openebs-etcd'],
-    },
+    }),
     plugin: { names: ['openebs', 'openebs:latest'], id: pluginId },
     image: `openebs/vsm:${version}`,
     guarded: () => [...shared, ...guarded],
@@ -95,6 +95,7 @@ const worldOf = ({ host, volumes, root, etcd }: TriedCall['world'], policy: Effe
     users: async (volume) => volumes.find(({ name }) => name === volume)?.users ?? [],
     resolve: async () => undefined,
     imageOf: async (reference) => reference,
+    pluginOf: async () => undefined,
     execOf: async () => undefined,
     readLink: async () => undefined,
     volumeOf: async () => undefined,

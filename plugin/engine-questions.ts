@@ -36,6 +36,16 @@ export class EngineQuestions {
     return found && Identified.parse(found).Id
   }
 
+  /** ID of the plugin that a reference means; undefined where there is none. */
+  async pluginOf(reference: string): Promise<string | undefined> {
+    const found = await orNone(
+      callDocker(`inspect plugin ${reference}`, limit, () =>
+        this.#docker.getPlugin(reference, undefined).inspect(),
+      ),
+    )
+    return found && Identified.parse(found).Id
+  }
+
   async execOf(exec: string): Promise<string | undefined> {
     const found = await orNone(
       callDocker(`inspect exec ${exec}`, limit, (abortSignal) =>

@@ -5,7 +5,9 @@ import { explain } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import type { Engine } from './engine.ts'
 import { EngineQuestions } from './engine-questions.ts'
-import type { World } from './guard/world.ts'
+import type { ReadLink } from './guard/host-links.ts'
+import { withLinks } from './guard/on-host.ts'
+import type { Ground, World } from './guard/world.ts'
 import type { LocalCopy } from './local-copy.ts'
 import { isReferenced } from './references.ts'
 import type { StorageContainers } from './storage-containers.ts'
@@ -13,6 +15,8 @@ import type { StorageContainers } from './storage-containers.ts'
 /** ms between two looks at the names that containers have. */
 const lookEvery = 60_000
 
+/** ms for which it is remembered where the folders of storage are: each create would look for all of them. */
+const groundFor = 10_000
 /** Where config.json mounts the host's root file system. */
 const hostFolder = '/run/host'
 /** As `make up` calls it. */
@@ -37,22 +41,23 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
   const own = /^(?<dataRoot>.+)\/plugins\/(?<id>[0-9a-f]{64})\/propagated-mount$/.exec(parts.data)?.groups
   const isUsed = (volume?: string) =>
     local.all().some((entry) => (volume ?? entry.volume.name) === entry.volume.name && isReferenced(entry))
+  const ground: Ground = {
+    paths: [
+      { path: parts.root, holds: 'volumes' },
+      ...(own
+        ? [
+            { path: `${own.dataRoot}/plugins/${own.id}`, holds: 'volumes' } as const,
+            { path: `${own.dataRoot}/volumes/${etcdVolume}`, holds: 'the registry' } as const,
+          ]
+        : []),
+    ],
+    volumes: [etcdVolume],
+  }
   return {
     host: parts.host,
     policy: parts.policy,
     image: parts.image,
-    ground: {
-      paths: [
-        { path: parts.root, holds: 'volumes' },
-        ...(own
-          ? [
-              { path: `${own.dataRoot}/plugins/${own.id}`, holds: 'volumes' } as const,
-              { path: `${own.dataRoot}/volumes/${etcdVolume}`, holds: 'the registry' } as const,
-            ]
-          : []),
-      ],
-      volumes: [etcdVolume],
-    },
+    ground: recent(() => withLinks(ground, readLinkOfHost), groundFor),
     plugin: { id: own?.id ?? '', names: ['openebs', 'openebs:latest'] },
     guarded: () => containers.all(),
     volumes: () => local.all().flatMap(({ volume, target }) => (target ? [volume.name] : [])),
@@ -65,22 +70,37 @@ export const storageWorld = ({ local, containers, engine, docker, ...parts }: Wo
     users: async (volume) => (await engine.holders(volume).catch(() => [])).map(({ name }) => name),
     resolve: (reference) => ask.resolve(reference),
     imageOf: (reference) => ask.imageOf(reference),
+    pluginOf: (reference) => ask.pluginOf(reference),
     execOf: (exec) => ask.execOf(exec),
-    readLink: (path) => readLink(`${hostFolder}${path}`),
+    readLink: readLinkOfHost,
     volumeOf: (name) => ask.volumeOf(name),
     stopped: () => ask.stopped(),
   }
 }
 
 /** Undefined also where the host is not to be seen, as its mount has another source. */
-const readLink = async (path: string): Promise<string | undefined> => {
+const readLinkOfHost: ReadLink = async (path) => {
   try {
-    return await readlink(path)
+    return await readlink(`${hostFolder}${path}`)
   } catch (error) {
     // no link, not there, below a file, or too long to be there
     if (['EINVAL', 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes((error as NodeJS.ErrnoException).code ?? ''))
       return undefined
     throw error
+  }
+}
+
+/** Asks again when the last answer is `ms` old, or was an error. */
+const recent = <T>(ask: () => Promise<T>, ms: number): (() => Promise<T>) => {
+  let last: { readonly at: number; readonly answer: Promise<T> } | undefined
+  return async () => {
+    if (!last || performance.now() - last.at >= ms) last = { at: performance.now(), answer: ask() }
+    try {
+      return await last.answer
+    } catch (error) {
+      last = undefined
+      throw error
+    }
   }
 }
 

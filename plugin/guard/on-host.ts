@@ -1,5 +1,5 @@
 import type { Exception } from '../../registry/policy.ts'
-import { followLinks } from './host-links.ts'
+import { followLinks, type ReadLink } from './host-links.ts'
 import { clean, type Wish } from './reach.ts'
 import { ofLocal } from './wishes.ts'
 import type { Ground, World } from './world.ts'
@@ -27,11 +27,11 @@ export const readings = async (wish: Wish, world: World): Promise<readonly Wish[
 }
 
 /** The same with the folders that theirs lead to. */
-export const groundOn = async (world: World): Promise<Ground> => {
-  const paths = world.ground.paths.map(async (held) =>
-    (await pathsOf(held.path, world)).map((path) => ({ ...held, path })),
+export const withLinks = async (ground: Ground, readLink: ReadLink): Promise<Ground> => {
+  const paths = ground.paths.map(async (held) =>
+    (await pathsOf(held.path, { readLink })).map((path) => ({ ...held, path })),
   )
-  return { ...world.ground, paths: (await Promise.all(paths)).flat() }
+  return { ...ground, paths: (await Promise.all(paths)).flat() }
 }
 
 /** The policy's, with the paths that theirs lead to. */
@@ -45,7 +45,7 @@ export const exceptionsOn = async (world: World): Promise<Exception[]> => {
 }
 
 /** A clean path, and the one that its links lead to, where that is another. */
-const pathsOf = async (path: string, { readLink }: World): Promise<string[]> => {
+const pathsOf = async (path: string, { readLink }: Pick<World, 'readLink'>): Promise<string[]> => {
   const reached = await followLinks(path, readLink)
   return reached === undefined || reached === path ? [path] : [path, reached]
 }

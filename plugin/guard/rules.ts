@@ -3,7 +3,7 @@ import { field, readBody } from './body.ts'
 import { onContainer, onExec, onPrune } from './containers.ts'
 import type { Guard } from './endpoints.ts'
 import { header } from './headers.ts'
-import { exceptionsOn, groundOn, readings } from './on-host.ts'
+import { exceptionsOn, readings } from './on-host.ts'
 import { isExcepted, nameOf, reachesStorage, type Wish } from './reach.ts'
 import { allowed, denied, type Verdict } from './verdict.ts'
 import { type Asked, ofContainer, ofService, ofVolume } from './wishes.ts'
@@ -34,7 +34,7 @@ const withBody =
   }
 
 const onHost = async (wishes: readonly Wish[], world: World): Promise<Verdict> => {
-  const [ground, exceptions] = await Promise.all([groundOn(world), exceptionsOn(world)])
+  const [ground, exceptions] = await Promise.all([world.ground(), exceptionsOn(world)])
   let verdict = allowed
   for (const wish of wishes)
     for (const reading of await readings(wish, world)) {
@@ -78,10 +78,11 @@ const removeVolume: Rule = async ({ call }, world) => {
   )
 }
 
-const onPlugin: Rule = ({ call }, { plugin, isUsed, volumes }) => {
+/** By whatever name it was installed, or the beginning of its ID. */
+const onPlugin: Rule = async ({ call }, { plugin, isUsed, volumes, pluginOf }) => {
   const name = parameter(call, 'name')
-  const isOurs = plugin.names.includes(name) || (name.length >= 12 && plugin.id.startsWith(name))
-  if (!isOurs || !isUsed()) return allowed
+  if (!isUsed()) return allowed
+  if (!plugin.names.includes(name) && (await pluginOf(name)) !== plugin.id) return allowed
   const used = volumes().filter((volume) => isUsed(volume))
   return denied(
     'plugin-in-use',

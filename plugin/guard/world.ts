@@ -33,8 +33,9 @@ export interface World {
   readonly host: string
   /** As of now: how far the guard of containers that are made reaches, and what is excepted; see reach.ts. */
   policy: () => Pick<EffectivePolicy, 'reach' | 'exceptions'>
-  readonly ground: Ground
-  /** The plugin as users may call it: its name with and without a tag, and its ID. */
+  /** Where its links lead is part of it, as of some seconds ago. */
+  ground: () => Promise<Ground>
+  /** The plugin: names that it has wherever it was installed as the documents say, and its ID. */
   readonly plugin: { readonly names: readonly string[]; readonly id: string }
   /** Image of the VSMs. */
   readonly image: string
@@ -51,6 +52,8 @@ export interface World {
   resolve: (reference: string) => Promise<string | undefined>
   /** ID of the image that a reference means: asked of the Engine. Undefined where there is none. */
   imageOf: (reference: string) => Promise<string | undefined>
+  /** ID of the plugin that a reference means: asked of the Engine. Undefined where there is none. */
+  pluginOf: (reference: string) => Promise<string | undefined>
   /** ID of the container that an exec instance is of; undefined where there is none. */
   execOf: (exec: string) => Promise<string | undefined>
   /** Symbolic links of the host. */

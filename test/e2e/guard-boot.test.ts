@@ -158,6 +158,21 @@ t.test('an Engine that is told of the plugin twice asks it once', async (t) => {
   await docker('volume', 'rm', 'asked-once')
 })
 
+t.test('without etcd the guard decides the same, and what it saw is in the trail later', async (t) => {
+  await host.configure(guarded)
+  await host.restart('TERM')
+  await goesOn(t, 'the writer goes on after the start')
+  const [etcd] = host.etcd.members
+  await etcd?.kill()
+  t.ok(await isOn())
+  t.match(await tryDocker('volume', 'create', 'unguarded'), { code: 0 })
+  t.match(await tryDocker('volume', 'rm', 'unguarded'), { code: 0 })
+  await etcd?.start()
+  await host.until('the trail has it', async () =>
+    (await entries()).some(({ volume, action }) => volume === 'unguarded' && action === 'remove'),
+  )
+})
+
 for (const how of ['TERM', 'KILL', 'crash'] as const)
   t.test(
     `after ${how === 'crash' ? 'the death of the host' : `SIG${how} to dockerd`} the guard is on, and the volume is back`,

@@ -85,11 +85,13 @@ async function shortest(id: string): Promise<string> {
 }
 
 t.test('a volume, its plugin and its image while it is in use', async (t) => {
+  const plugin = (await docker('plugin', 'inspect', '-f', '{{.Id}}', 'openebs')).trim()
   const image = (await docker('image', 'inspect', '-f', '{{.Id}}', vsmImage)).trim()
   for (const [args, why] of [
     [['volume', 'rm', 'data'], /volume data is in use by web on host h1: stop what uses it first/],
     [['volume', 'rm', '-f', 'data'], /volume data is in use by web/],
     [['plugin', 'disable', '-f', 'openebs'], /the plugin serves volumes that are in use \(data\)/],
+    [['plugin', 'disable', '-f', plugin.slice(0, 5)], /the plugin serves volumes that are in use/],
     [['plugin', 'rm', '-f', 'openebs:latest'], /the plugin serves volumes that are in use/],
     [['plugin', 'set', 'openebs', 'OPENEBS_GUARD=dry-run'], /the plugin serves volumes that are in use/],
     [['rmi', '-f', vsmImage], /is what the volumes of this host run on/],

@@ -14,7 +14,7 @@ const known = { id: 'd'.repeat(64), name: 'initiator-y', role: 'initiator', volu
 const world: World = {
   host: 'h1',
   policy: () => ({ reach: 'ancestors', exceptions: [] }),
-  ground: { paths: [{ path: '/var/lib/openebs', holds: 'volumes' }], volumes: [] },
+  ground: async () => ({ paths: [{ path: '/var/lib/openebs', holds: 'volumes' } as const], volumes: [] }),
   plugin: { names: ['openebs'], id: '9'.repeat(64) },
   image: 'openebs/vsm:1',
   guarded: () => [known],
@@ -26,6 +26,7 @@ const world: World = {
   readLink: async () => undefined,
   elsewhere: () => undefined,
   volumeOf: async () => undefined,
+  pluginOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
 }

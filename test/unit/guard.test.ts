@@ -3,6 +3,7 @@ import t from 'tap'
 import { findGuarded } from '../../plugin/guard/find.ts'
 import { type Asked, Guard } from '../../plugin/guard/guard.ts'
 import { followLinks } from '../../plugin/guard/host-links.ts'
+import { withLinks } from '../../plugin/guard/on-host.ts'
 import { ownSecret } from '../../plugin/guard/own-secret.ts'
 import { reachesStorage, type Wish } from '../../plugin/guard/reach.ts'
 import { ofContainer, ofService, ofVolume } from '../../plugin/guard/wishes.ts'
@@ -29,7 +30,7 @@ const ground: Ground = {
 const world = (changes: Partial<World> = {}): World => ({
   host: 'h1',
   policy: () => ({ reach: 'ancestors', exceptions: [] }),
-  ground,
+  ground: async () => ground,
   plugin: { names: ['openebs', 'openebs:latest'], id: '9'.repeat(64) },
   image: 'openebs/vsm:1',
   guarded: () => [target, initiator, etcd, sidecar],
@@ -41,6 +42,7 @@ const world = (changes: Partial<World> = {}): World => ({
   readLink: async () => undefined,
   elsewhere: (volume) => (volume === 'far' ? 'h2' : undefined),
   volumeOf: async () => undefined,
+  pluginOf: async () => undefined,
   execOf: async () => undefined,
   stopped: async () => [],
   ...changes,
@@ -219,7 +221,8 @@ t.test('where links of the host lead', async (t) => {
     })[name]
   const policy = () => ({ reach: 'ancestors', exceptions: [] }) as const
   const reason = async (host: object, changes: Partial<World> = {}) => {
-    const of = world({ readLink, volumeOf, policy, ...changes })
+    const links = changes.readLink ?? readLink
+    const of = world({ readLink, volumeOf, policy, ground: () => withLinks(ground, links), ...changes })
     const { verdict } = await decide({ uri: '/containers/create', json: { HostConfig: host } }, of)
     return verdict.allow ? (verdict.rule ?? 'allowed') : verdict.reason
   }
@@ -310,6 +313,14 @@ t.test('decisions', async (t) => {
     ['a volume of another host', [{ uri: '/volumes/far?force=1', method: 'DELETE' }], 'volume-elsewhere'],
     ['an idle volume', [{ uri: '/volumes/idle', method: 'DELETE' }], undefined],
     ['the plugin', [{ uri: '/plugins/openebs/disable?force=1' }], 'plugin-in-use'],
+    [
+      'the plugin by another name',
+      [
+        { uri: '/plugins/openebs/registrator:1/disable?force=1' },
+        world({ pluginOf: async (name) => (name === 'openebs/registrator:1' ? '9'.repeat(64) : undefined) }),
+      ],
+      'plugin-in-use',
+    ],
     ['another plugin', [{ uri: '/plugins/other/disable' }], undefined],
     ['the image', [{ uri: '/images/openebs/vsm:1', method: 'DELETE' }], 'image-in-use'],
     [

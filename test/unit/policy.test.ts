@@ -82,7 +82,10 @@ t.test('a decision goes by the policy of its moment', async (t) => {
   const world = {
     host: 'h1',
     policy: () => policy,
-    ground: { paths: [{ path: '/var/lib/openebs', holds: 'volumes' } as const], volumes: ['openebs-etcd'] },
+    ground: async () => ({
+      paths: [{ path: '/var/lib/openebs', holds: 'volumes' } as const],
+      volumes: ['openebs-etcd'],
+    }),
     plugin: { names: ['openebs'], id: '9'.repeat(64) },
     image: 'openebs/vsm:1',
     guarded: () => [{ id: 'a'.repeat(64), name: 'vsm-data', role: 'target', volume: 'data' } as const],
@@ -94,6 +97,7 @@ t.test('a decision goes by the policy of its moment', async (t) => {
     readLink: async () => undefined,
     elsewhere: () => undefined,
     volumeOf: async () => undefined,
+    pluginOf: async () => undefined,
     execOf: async () => undefined,
     stopped: async () => [],
   }
