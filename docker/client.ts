@@ -29,9 +29,20 @@ export const connectionOf = (docker: Docker): Connection => {
   return connection
 }
 
-/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. `headers` go with each call. */
-export const connectDocker = (endpoint: Endpoint, headers: Record<string, string> = {}): Docker =>
-  connect(endpoint, { keepAlive: true, maxSockets: 16 }, headers)
+/** As many calls are under way at once; the others wait. */
+const maxSockets = 16
+
+/** dockerode on an endpoint that we parsed ourselves, with a bounded number of connections. Opens none yet. */
+export const connectDocker = (endpoint: Endpoint): Docker =>
+  connect(endpoint, { keepAlive: true, maxSockets })
+
+/**
+ * The same for who changes something, with `headers` in each call, over a new connection for each. An Engine that ends takes no
+ * new ones from the very beginning, but serves on those that it has: a container of ours that it has just stopped would be
+ * started again.
+ */
+export const connectDockerAnew = (endpoint: Endpoint, headers: Record<string, string> = {}): Docker =>
+  connect(endpoint, { keepAlive: false, maxSockets }, headers)
 
 /** The same engine over a new connection for each call. */
 export const unpooled = (docker: Docker): Docker =>

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { connectDocker } from '../docker/client.ts'
+import { connectDockerAnew } from '../docker/client.ts'
 import { parseEndpoint } from '../docker/endpoint.ts'
 import { pause } from '../process/backoff.ts'
 import { explain } from '../process/failure.ts'
@@ -60,7 +60,7 @@ await runProcess(createLog('openebs-plugin', 'info'), async (stack, stop) => {
   const own = readSettings(settings, process.env)
   const log = createLog('openebs-plugin', own.OPENEBS_LOG_LEVEL)
   const secret = ownSecret()
-  const docker = connectDocker(parseEndpoint(own), secret.headers)
+  const docker = connectDockerAnew(parseEndpoint(own), secret.headers)
   const engine = new Engine(docker)
   const local = new LocalCopy(join(propagatedMount, 'volumes'), log)
   const containers = new StorageContainers(local)

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, unlink } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { connectDocker } from '../../docker/client.ts'
+import { connectDocker, connectDockerAnew } from '../../docker/client.ts'
 import { getJson, getText } from '../../docker/get.ts'
 import { inspectContainer } from '../../docker/queries.ts'
 
@@ -61,3 +61,30 @@ t.test('no answer, half an answer and a wrong one are failures', async (t) => {
   const nobody = connectDocker({ kind: 'unix', socket: '/nowhere.sock' })
   await t.rejects(getText(nobody, 'ask', '/x', 5000), { kind: 'unavailable', cause: { code: 'ENOENT' } })
 })
+
+t.test(
+  'an Engine that ends serves on connections that it has: who changes something does not get there',
+  async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'get-'))
+    const socket = join(folder, 'docker.sock')
+    const started: string[] = []
+    const server = createServer(({ url = '' }, response) => {
+      if (url.includes('/start')) started.push(url)
+      response.setHeader('content-type', 'application/json').end('{}')
+    }).listen(socket)
+    await once(server, 'listening')
+    t.teardown(async () => {
+      server.close()
+      server.closeAllConnections()
+      await rm(folder, { recursive: true, force: true })
+    })
+    const endpoint = { kind: 'unix', socket } as const
+    const [pooled, anew] = [connectDocker(endpoint), connectDockerAnew(endpoint)]
+    for (const docker of [pooled, anew]) await docker.info()
+    await unlink(socket)
+    await pooled.getContainer('by-a-connection-of-before').start()
+    t.match(started, [/by-a-connection-of-before/], 'so it is with a pool')
+    await t.rejects(anew.getContainer('anew').start(), { code: 'ENOENT' })
+    t.equal(started.length, 1)
+  },
+)
