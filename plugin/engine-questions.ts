@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { callDocker, type Docker } from '../docker/client.ts'
-import { isFailure } from '../process/failure.ts'
+import { type FailureKind, isFailure } from '../process/failure.ts'
 import { Listed } from './engine-answers.ts'
 
 /** ms. The guard has two seconds in all. */
 const limit = 1_500
+const limitOfVolumes = 1_000
 
 const Identified = z.object({ Id: z.string() })
 const Volume = z.object({ Driver: z.string(), Options: z.unknown() })
@@ -55,12 +56,16 @@ export class EngineQuestions {
     return found && ExecInstance.parse(found).ContainerID
   }
 
-  /** What a volume is made of; undefined where there is none. */
+  /**
+   * What a volume is made of; undefined where there is none. Undefined, too, where the Engine does not tell in time: it has those
+   * of its own driver in memory, so what it waits for is another's plugin, and the create that this is about waits for that as well.
+   */
   async volumeOf(name: string): Promise<{ driver: string; options: unknown } | undefined> {
     const found = await orNone(
-      callDocker(`inspect volume ${name}`, limit, (abortSignal) =>
+      callDocker(`inspect volume ${name}`, limitOfVolumes, (abortSignal) =>
         this.#docker.getVolume(encodeURIComponent(name)).inspect({ abortSignal }),
       ),
+      'unavailable',
     )
     if (!found) return undefined
     const { Driver, Options } = Volume.parse(found)
@@ -86,8 +91,8 @@ export class EngineQuestions {
   }
 }
 
-const orNone = <T>(answer: Promise<T>): Promise<T | undefined> =>
+const orNone = <T>(answer: Promise<T>, ...alsoNone: readonly FailureKind[]): Promise<T | undefined> =>
   answer.catch((error: unknown) => {
-    if (isFailure(error, 'not-found')) return undefined
+    if (isFailure(error) && ['not-found', ...alsoNone].includes(error.kind)) return undefined
     throw error
   })

@@ -34,10 +34,14 @@ const withBody =
   }
 
 const onHost = async (wishes: readonly Wish[], world: World): Promise<Verdict> => {
-  const [ground, exceptions] = await Promise.all([world.ground(), exceptionsOn(world)])
+  const [ground, exceptions, read] = await Promise.all([
+    world.ground(),
+    exceptionsOn(world),
+    Promise.all(wishes.map(async (wish) => ({ wish, readings: await readings(wish, world) }))),
+  ])
   let verdict = allowed
-  for (const wish of wishes)
-    for (const reading of await readings(wish, world)) {
+  for (const { wish, readings } of read)
+    for (const reading of readings) {
       const why = reachesStorage(reading, ground, world.policy().reach)
       if (why === undefined) continue
       if (!isExcepted(reading, exceptions))
