@@ -247,7 +247,7 @@ start_dockerd() {
   echo "$outer" >"$folder/outer.pid"
   answers_or_ended() { answers || is_gone "$outer"; }
   until_true 180 answers_or_ended || { kill "$outer"; fail "dockerd does not answer: see $folder/dockerd.log"; }
-  answers || fail "dockerd ended: $(tail -n 5 "$folder/dockerd.log")"
+  answers || fail "dockerd ended: $(grep -m 1 -B 15 -A 15 -E '^(panic|fatal error|unexpected fault)' "$folder/dockerd.log" || tail -n 5 "$folder/dockerd.log")"
 }
 
 halt_dockerd() {
