@@ -60,14 +60,17 @@ const ofPath = (
   return below && `${path} is writable, and ${below.path} in it holds ${below.holds}`
 }
 
+/** Links that udev makes of disks and partitions, and of no loop device without partitions. */
+const ofNoLoop = /^\/dev\/disk\/by-(id|path|partuuid|partlabel)\/./
+
 /** Loop devices are what volumes are attached by; disks of the kernel's way have names of all kinds. */
 const ofDevice = (path: string, reach: Reach): string | undefined => {
   const asked = clean(path)
   if (/^\/dev\/loop\d+$/.test(asked)) return `${path} may be a volume that is attached here`
   if (asked === '/dev') return `${path} has all devices of the host`
-  if (isWithin(asked, '/dev/block') || isWithin(asked, '/dev/disk'))
-    return `${path} is a link, which may lead to a volume that is attached here: write the name of the device itself`
-  return reach === 'devices' && /^\/dev\/(sd|vd|nvme|dm-|mapper\/)/.test(asked)
+  if (isWithin(asked, '/dev/block') || (isWithin(asked, '/dev/disk') && !ofNoLoop.test(asked)))
+    return `${path} is a link, which may lead to a volume that is attached here: write the name of the device itself, or that of /dev/disk/by-id or by-partuuid`
+  return reach === 'devices' && /^\/dev\/(sd|vd|nvme|dm-|mapper\/|disk\/)/.test(asked)
     ? `${path} is a disk of the host`
     : undefined
 }

@@ -70,10 +70,11 @@ const ofMount = (mount: unknown): Wish[] => {
 /** A volume's driver and options, of which `local` mounts `device`; an overlay's folders stand in `o`. */
 export const ofLocal = (driver: string, options: unknown): Wish[] => {
   if (!['', 'local'].includes(driver)) return []
-  const devices = texts(field(options, 'device')).map(
-    (device): Wish =>
-      clean(device).startsWith('/dev/') ? ofDevice(device) : { kind: 'path', path: device, writable: true },
-  )
+  // whether a folder or a device: that may be for its links to tell
+  const devices = texts(field(options, 'device')).flatMap((device): Wish[] => [
+    ...(clean(device).startsWith('/dev/') ? [] : [{ kind: 'path', path: device, writable: true } as const]),
+    ofDevice(device),
+  ])
   const folders = texts(field(options, 'o'))
     .flatMap((text) => text.split(','))
     .flatMap((option) => {

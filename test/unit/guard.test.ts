@@ -108,6 +108,8 @@ t.test('what reaches storage', async (t) => {
     [{ kind: 'device', path: '/dev/fuse' }, ''],
     [{ kind: 'device', path: 'dev//loop7' }, 'storage ancestors devices'],
     [{ kind: 'device', path: '/dev/disk/by-uuid/x' }, 'storage ancestors devices'],
+    [{ kind: 'device', path: '/dev/disk' }, 'storage ancestors devices'],
+    [{ kind: 'device', path: '/dev/disk/by-id/ata-x' }, 'devices'],
     [{ kind: 'device', path: '/dev/block/7:0' }, 'storage ancestors devices'],
     [path('var/lib/openebs'), 'storage ancestors devices'],
     [path('/var/lib/docker/volumes/openebs-etcd/_data', false), 'storage ancestors devices'],
@@ -158,6 +160,7 @@ t.test('what a body asks for', async (t) => {
         path('/h', false),
         { kind: 'volume', name: 'v' },
         path('/i'),
+        { kind: 'device', path: '/i' },
         { kind: 'device', path: '/dev/loop1' },
         { kind: 'host', by: '--privileged' },
         { kind: 'host', by: "--device-cgroup-rule 'b 7:* rwm'" },
@@ -173,7 +176,7 @@ t.test('what a body asks for', async (t) => {
   t.strictSame(
     ofVolume({ DriverOpts: { type: 'overlay', device: 'overlay', o: 'lowerdir=/a:/b,upperdir=/c,noatime' } })
       .wishes,
-    [path('overlay'), path('/a', false), path('/b', false), path('/c')],
+    [path('overlay'), { kind: 'device', path: 'overlay' }, path('/a', false), path('/b', false), path('/c')],
   )
   t.strictSame(ofVolume({ Driver: 'openebs', DriverOpts: { device: '/' } }).wishes, [])
   t.strictSame(
@@ -197,6 +200,7 @@ t.test('where links of the host lead', async (t) => {
     '/srv/self': '/srv/self/x',
     '/bin': 'usr/bin',
     '/srv/top': '../../../..',
+    '/srv/disk': '/dev/loop3',
   }
   const readLink = async (path: string) => links[path]
   for (const [path, expected] of [
@@ -244,6 +248,14 @@ t.test('where links of the host lead', async (t) => {
     [{ Mounts: [{ Type: 'volume', Source: 'sly', Target: '/x' }] }, /volume sly leads to/],
   ] as const)
     t.match(await reason(host), expected, JSON.stringify(host))
+  const create = async (device: string) => {
+    const json = { Driver: 'local', DriverOpts: { type: 'ext4', device } }
+    const { verdict } = await decide({ uri: '/volumes/create', json }, world({ readLink }))
+    return verdict.allow ? 'allowed' : verdict.reason
+  }
+  t.match(await create('/srv/disk'), /\/srv\/disk leads to \/dev\/loop3: /)
+  for (const device of [':/export', '//server/share', 'tmpfs', '/dev/sdb1'])
+    t.equal(await create(device), 'allowed', device)
   const broken = { readLink: () => Promise.reject(new Error('EIO')) }
   t.match(await reason(binds('/a:/b'), broken), /^it could not be decided: EIO/)
   t.equal(await reason({}, broken), 'allowed', 'what asks for nothing of the host')
