@@ -53,8 +53,17 @@ export class Vm {
    * Switches it on, and returns when the Engine answers: it does so when it has restored its containers. Now and then both
    * emulated processors wait for each other for ever, with nothing of ours running yet: then it is switched on anew.
    */
-  boot(): Promise<void> {
-    return this.#unlessHung(() => this.#boot())
+  async boot(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#boot()
+      } catch (error) {
+        if (!(error instanceof Hung) || tries === 3) throw error
+        process.emitWarning(`${error.message}: it is switched on anew`)
+        await rename(this.#console, `${this.#console}.${tries}`)
+        this.#hang = undefined
+      }
+    }
   }
 
   async #boot(): Promise<void> {
@@ -120,29 +129,8 @@ export class Vm {
    */
   async enablePlugin(...settings: string[]): Promise<void> {
     await this.docker('plugin', 'set', 'openebs', 'OPENEBS_HOST=vm', ...settings)
-    const listed = ['plugin', 'ls', '--filter', 'enabled=true', '-q']
-    const enabled = async () =>
-      (await this.tryDocker('plugin', 'enable', 'openebs')).code === 0 ||
-      (await this.tryDocker(...listed)).stdout !== ''
-    await this.#unlessHung(
-      () => this.until('the plugin is enabled', enabled),
-      () => this.#boot(),
-    )
-  }
-
-  /** Does a step again, from a guest without power on, when the guest's kernel hung in it; three times at most. */
-  async #unlessHung(step: () => Promise<void>, before: () => Promise<void> = async () => {}): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        if (tries > 1) await before()
-        return await step()
-      } catch (error) {
-        if (!(error instanceof Hung) || tries === 3) throw error
-        process.emitWarning(`${error.message}: it is switched on anew`)
-        await rename(this.#console, `${this.#console}.${tries}`)
-        this.#hang = undefined
-      }
-    }
+    const enabled = async () => (await this.tryDocker('plugin', 'enable', 'openebs')).code === 0
+    await this.until('the plugin is enabled', enabled)
   }
 
   /** Cuts the power of a guest that hangs, so that nobody waits for it. */
