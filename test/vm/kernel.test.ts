@@ -8,10 +8,8 @@ import { Writer } from '../support/vm/writer.ts'
  * line: whatever ends or breaks, they go on without an error, and every line that was acknowledged is there.
  */
 t.setTimeout(slow(120))
-const vm = await Vm.prepare(t)
-await vm.boot()
+const vm = await Vm.start(t)
 const { docker, tryDocker } = vm
-await vm.enablePlugin()
 
 /** Repeated, as a user would: a call ends after 25 s, and a machine so slow may need more. */
 const create = (name: string, ...options: string[]) =>

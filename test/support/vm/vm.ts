@@ -34,6 +34,21 @@ export class Vm {
     this.#files = files
   }
 
+  /** One that is on, with the plugin enabled. A guest that hangs until then is given up for another. */
+  static async start(t: Teardown): Promise<Vm> {
+    for (let tries = 1; ; tries++) {
+      const vm = await Vm.prepare(t)
+      try {
+        await vm.boot()
+        await vm.enablePlugin()
+        return vm
+      } catch (error) {
+        if (!(error instanceof Hung) || tries === 3) throw error
+        process.emitWarning(`${error.message}: another is taken`)
+      }
+    }
+  }
+
   /** Makes its disk; boots nothing yet. */
   static async prepare(t: Teardown): Promise<Vm> {
     const guest = (await run(script('image.sh'), { maxBuffer })).stdout.trim()
