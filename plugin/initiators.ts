@@ -12,6 +12,19 @@ import type { Engine } from './engine.ts'
 import type { Iscsid } from './iscsid.ts'
 import { askToMountAgain, type Served, served } from './mount-table.ts'
 
+/** For how long after our start the Engine may still unmount what it had, in ms. */
+const settling = 3000
+
+/**
+ * Whether containers can be given a mount, at `at`, by a plugin that was `started` then (ms since 1970). An Engine that disables a
+ * plugin unmounts its folder after it has said so: where it is enabled at once, that may take the mount of an initiator that ran
+ * all the time away again, between our answer and the container's start. Pure.
+ */
+export const canBeGiven = (
+  { visible, since }: Pick<Served, 'visible' | 'since'>,
+  { started, at }: { started: number; at: number },
+): boolean => visible && (since >= started || at - started >= settling)
+
 export interface InitiatorSettings {
   host: string
   /** Folder of the mounts as the plugin sees it, and as the host does. */
@@ -55,7 +68,8 @@ export class Initiators {
 
   /** Whether containers can be given the mount. */
   async #isServed(volume: string): Promise<boolean> {
-    return (await this.now(volume))?.visible ?? false
+    const now = await this.now(volume)
+    return now !== undefined && canBeGiven(now, { started: performance.timeOrigin, at: Date.now() })
   }
 
   /**

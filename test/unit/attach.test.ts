@@ -12,6 +12,7 @@ import {
 } from '../../plugin/attach.ts'
 import { initiatorContainer, madeForLabel, wayLabel } from '../../plugin/container-bodies.ts'
 import { ownName } from '../../plugin/doctor/facts.ts'
+import { canBeGiven } from '../../plugin/initiators.ts'
 import { iscsidContainer, logoutContainer } from '../../plugin/iscsid.ts'
 import type { Target, Volume } from '../../registry/records.ts'
 
@@ -153,4 +154,14 @@ t.test('create bodies where the kernel attaches', async (t) => {
   const logout = logoutContainer(volume, target.iqn, settings).body
   t.strictSame(logout.HostConfig?.CapDrop, ['ALL'])
   t.strictSame(logout.HostConfig?.CapAdd, ['SYS_ADMIN'])
+})
+
+t.test('whether containers can be given a mount, soon after the plugin has started', async (t) => {
+  const started = 1_000_000
+  const given = (visible: boolean, since: number, at: number) =>
+    canBeGiven({ visible, since }, { started, at: started + at })
+  t.notOk(given(false, started + 10, 60_000), 'never one that is not seen')
+  t.ok(given(true, started + 10, 20), 'one that was made since, at once')
+  t.notOk(given(true, started - 10, 2_000), 'one of before: the Engine may unmount it yet')
+  t.ok(given(true, started - 10, 4_000), 'and no longer after some seconds')
 })
