@@ -13,6 +13,12 @@ export interface Owner {
    * of what it has written on this very lease.
    */
   spares?(key: string): boolean
+  /**
+   * Whether an entry is another's, though its key is one that the owner may write, and so is left alone; `value` is what is wanted
+   * there. `yielded` is told of those that are wanted.
+   */
+  yields?(entry: Entry, value: string | undefined): boolean
+  yielded?(key: string): void
 }
 
 /**
@@ -29,13 +35,14 @@ export interface Owner {
  * | none    | any                   | delete, guarded by its revision     |
  * | none    | spared, another lease | –                                   |
  * | either  | not the owner's       | –                                   |
+ * | either  | yielded to another    | –                                   |
  *
  * An entry on another lease is one that an earlier run of the owner left behind: it would vanish with that lease.
  */
 export const diff = (
   desired: Desired,
   actual: ReadonlyMap<string, Entry>,
-  { owns, lease, spares = () => false }: Owner,
+  { owns, lease, spares = () => false, yields = () => false, yielded = () => {} }: Owner,
 ): Change[] => {
   const changes: Change[] = []
   let standing = 0
@@ -44,6 +51,10 @@ export const diff = (
     const entry = actual.get(key)
     if (entry) standing += 1
     if ((entry?.value === value && entry.lease === lease?.id) || !owns(key)) continue
+    if (entry && yields(entry, value)) {
+      yielded(key)
+      continue
+    }
     const guard = entry ? { revision: entry.revision } : 'absent'
     changes.push({ kind: 'put', key, value, guard, ...(lease && { lease }) })
   }
@@ -51,7 +62,7 @@ export const diff = (
   const spared = (entry: Entry) => (lease === undefined || entry.lease !== lease.id) && spares(entry.key)
   for (const entry of actual.values()) {
     const { key, revision } = entry
-    if (!desired.has(key) && owns(key) && !spared(entry))
+    if (!desired.has(key) && owns(key) && !spared(entry) && !yields(entry, undefined))
       changes.push({ kind: 'delete', key, guard: { revision } })
   }
   return changes

@@ -20,6 +20,8 @@ export interface PublisherHooks {
   conflicted?(keys: readonly string[]): void
   /** A pass over all that is wanted took so many ms, also one that failed. */
   passed?(ms: number): void
+  /** These keys are wanted and yielded to another (`yields`); called when that changes. */
+  yielded?(keys: readonly string[]): void
   /** Changes were written, and everything wanted is in the registry, so many ms after it came to be wanted. */
   settled?(ms: number): void
 }
@@ -38,6 +40,10 @@ export interface PublisherOptions {
   /** Whether an earlier run may have left anything in `shared`; it may, unless told otherwise. */
   readonly inherited?: boolean
   owns(key: string): boolean
+  /** See Owner.yields in diff.ts: whether an entry at a key of ours is another's all the same, and stays. */
+  yields?(entry: Entry, value: string | undefined, lease: Lease): boolean
+  /** What must be written in one transaction: keys of the same group, at most 100. */
+  groupOf?(key: string): string
   /** Whether an entry of ours shows that another has taken our place: publishing then ends, see `taken`. */
   isTaken?(entry: Entry): boolean
   readonly hooks?: PublisherHooks
@@ -79,6 +85,8 @@ export class Publisher {
   #waiting: { version: number; resolve: () => void; reject: (error: Failure) => void }[] = []
   #running: Promise<void> | undefined
   #ended = false
+  /** Whether the last pass left anything to another. */
+  #yielded = false
   #stop: AbortController | undefined
 
   constructor(options: PublisherOptions) {
@@ -196,7 +204,7 @@ export class Publisher {
   }
 
   async #pass(lease: Lease, desired: Desired, signal: AbortSignal): Promise<void> {
-    const { owns, isTaken } = this.#options
+    const { owns, yields, isTaken } = this.#options
     const version = this.#version
     this.#sincePass = undefined
     const read = await this.#read(desired)
@@ -205,7 +213,16 @@ export class Publisher {
       return
     }
     const { entries, moved } = this.#standing
-    const changes = diff(desired, entries, { owns, lease, spares: this.#spares })
+    const yielded: string[] = []
+    const changes = diff(desired, entries, {
+      owns,
+      lease,
+      spares: this.#spares,
+      yielded: (key) => yielded.push(key),
+      ...(yields && { yields: (entry, value) => yields(entry, value, lease) }),
+    })
+    if (yielded.length > 0 || this.#yielded) this.#options.hooks?.yielded?.(yielded)
+    this.#yielded = yielded.length > 0
     if (moved.size > 0) this.#repairs.found(changes.map(({ key }) => key).filter((key) => moved.has(key)))
     moved.clear()
     const outdated = () => signal.aborted || this.#due !== 'nothing' || this.#version !== version
@@ -244,7 +261,7 @@ export class Publisher {
     this.#writing = true
     try {
       for (const phase of phases)
-        await inParallel([...chunks(phase, limits.changes)], limits.transactions, async (batch) => {
+        await inParallel(batches(phase, this.#options.groupOf), limits.transactions, async (batch) => {
           if (begun && outdated()) complete = false
           else {
             begun = true
@@ -337,6 +354,23 @@ export class Publisher {
 }
 
 const stopped = () => new Failure('unavailable', 'the publisher has stopped before all was written')
+
+/** Transactions that no group is cut by, unless it is larger than a transaction may be. */
+const batches = (
+  changes: readonly Change[],
+  groupOf: ((key: string) => string) | undefined,
+): (readonly Change[])[] => {
+  if (!groupOf) return [...chunks(changes, limits.changes)]
+  const groups = Map.groupBy(changes, ({ key }) => groupOf(key))
+  const made: Change[][] = [[]]
+  for (const group of groups.values())
+    for (const [at, part] of [...chunks(group, limits.changes)].entries()) {
+      const last = made.at(-1) ?? []
+      if (at > 0 || last.length + part.length > limits.changes) made.push([...part])
+      else last.push(...part)
+    }
+  return made.filter((batch) => batch.length > 0)
+}
 
 /** setTimeout takes no more. */
 const longest = 2 ** 31 - 1

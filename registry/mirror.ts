@@ -1,0 +1,215 @@
+import { backoff, pause } from '../process/backoff.ts'
+import { explain, isFailure } from '../process/failure.ts'
+import type { Log } from '../process/log.ts'
+import { Wake } from '../process/wake.ts'
+import type { Backend, OnExit } from './backend.ts'
+import type { Desired } from './diff.ts'
+
+/** One entry as a place has it. */
+export interface PlaceEntry {
+  /** As `Place.shown` gives it. */
+  readonly value: string
+  /** Of this session; one that is not is another's, or of an earlier run of ours where `Place.owns` says so. */
+  readonly ours: boolean
+}
+
+export type PlaceChange =
+  | { readonly kind: 'put'; readonly key: string; readonly value: string }
+  | { readonly kind: 'delete'; readonly key: string }
+
+/** What a place keeps of one run of ours. Calls end in bounded time and reject with a Failure. */
+export interface PlaceSession {
+  /** Fires when the place has dropped the session, or what stands there is no longer known. A new one is opened then. */
+  readonly lost: AbortSignal
+  /** What stands: all of ours, and others' at the keys that are wanted. */
+  read(wanted: ReadonlySet<string>): Promise<ReadonlyMap<string, PlaceEntry>>
+  /** Does all, in order of the list where a place has one; after an error some may be done. Each can be repeated. */
+  apply(changes: readonly PlaceChange[]): Promise<void>
+  /** Ends the session: all of ours goes at once (`withdraw`), or stays as long as the place keeps it (`keep`). */
+  end(onExit: OnExit): Promise<void>
+}
+
+/** A place without transactions, watches and revisions, such as Consul's agent: what a new kind of backend has to be. */
+export interface Place {
+  readonly description: string
+  /** Whether a key is by its form one of this host's. */
+  owns(key: string): boolean
+  /** What `read` would show of a value; the value itself, unless told otherwise. */
+  shown?(value: string): string
+  /** Opens a session. Rejects with a Failure: `unavailable` (tried again), `denied` (too, as rights may come) … */
+  open(): Promise<PlaceSession>
+}
+
+interface MirrorOptions {
+  readonly place: Place
+  readonly log?: Pick<Log, 'info' | 'warn'>
+  /** Told of what was written. */
+  readonly written?: (changes: readonly PlaceChange[]) => void
+}
+
+/** At so many changes what is new is looked at again. */
+const batch = 100
+
+/**
+ * A backend over a place: reads once, then knows what stands by its own writes, and reads again at a resync, after an error and
+ * with a new session. One pass at a time, puts before deletes.
+ */
+export class Mirror implements Backend {
+  readonly #options: MirrorOptions
+  readonly #wake = new Wake()
+  #desired: Desired | undefined
+  #standing: Map<string, PlaceEntry> | undefined
+  #since: number | undefined
+  #version = 0
+  #trouble: string | undefined = 'not connected yet'
+  #held: readonly string[] = []
+
+  constructor(options: MirrorOptions) {
+    this.#options = options
+  }
+
+  get description(): string {
+    return this.#options.place.description
+  }
+
+  get trouble(): string | undefined {
+    return this.#trouble
+  }
+
+  get held(): readonly string[] {
+    return this.#held
+  }
+
+  publish(desired: Desired, since = performance.now()): void {
+    this.#desired = desired
+    this.#version += 1
+    this.#since = Math.min(this.#since ?? since, since)
+    this.#wake.wake()
+  }
+
+  resync(): void {
+    this.#standing = undefined
+    this.#wake.wake()
+  }
+
+  lag(): number {
+    return this.#since === undefined ? 0 : performance.now() - this.#since
+  }
+
+  async run(signal: AbortSignal, onExit: OnExit): Promise<void> {
+    const { place, log } = this.#options
+    let failures = 0
+    while (!signal.aborted) {
+      let session: PlaceSession | undefined
+      try {
+        session = await place.open()
+        this.#standing = undefined
+        const until = AbortSignal.any([signal, session.lost])
+        await this.#serve(session, until, () => {
+          failures = 0
+        })
+        if (!signal.aborted) log?.warn({ place: place.description }, 'session lost: opening another')
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        if (failures++ === 0)
+          log?.warn({ reason: explain(error) }, `cannot reach ${place.description}: trying on`)
+        this.#trouble = explain(error)
+      }
+      if (signal.aborted) await this.#end(session, onExit)
+      else {
+        this.#since ??= performance.now()
+        await pause(backoff(failures, 100, 2000), signal)
+      }
+    }
+  }
+
+  /** Until the session is lost. A pass that fails is repeated, and reads first. */
+  async #serve(session: PlaceSession, until: AbortSignal, done: () => void): Promise<void> {
+    let failures = 0
+    this.#wake.wake()
+    while (!until.aborted) {
+      if (failures === 0) await this.#wake.next(2 ** 31 - 1, until)
+      else await pause(backoff(failures - 1, 100, 2000), until)
+      if (until.aborted || !this.#desired) continue
+      try {
+        await this.#pass(session, this.#desired, until)
+        if (failures > 0) this.#options.log?.info({ failures }, `writing to ${this.description} again`)
+        failures = 0
+        this.#trouble = undefined
+        done()
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        this.#standing = undefined
+        this.#trouble = explain(error)
+        if (failures++ === 0)
+          this.#options.log?.warn(
+            { reason: explain(error) },
+            `cannot write to ${this.description}: trying on`,
+          )
+      }
+    }
+  }
+
+  async #pass(session: PlaceSession, desired: Desired, until: AbortSignal): Promise<void> {
+    const version = this.#version
+    const standing = this.#standing ?? new Map(await session.read(new Set(desired.keys())))
+    this.#standing = standing
+    const { changes, held } = plan(desired, standing, this.#options.place)
+    this.#tellHeld(held)
+    for (let at = 0; at < changes.length; at += batch) {
+      // what was read meanwhile, or is newer, counts: a wake is due then
+      if (until.aborted || this.#version !== version || this.#standing !== standing) return
+      const part = changes.slice(at, at + batch)
+      await session.apply(part)
+      for (const change of part) this.#enter(standing, change)
+      this.#options.written?.(part)
+    }
+    if (this.#version === version && this.#standing === standing) this.#since = undefined
+  }
+
+  #enter(standing: Map<string, PlaceEntry>, change: PlaceChange): void {
+    const { place } = this.#options
+    if (change.kind === 'delete') standing.delete(change.key)
+    else standing.set(change.key, { value: place.shown?.(change.value) ?? change.value, ours: true })
+  }
+
+  #tellHeld(held: readonly string[]): void {
+    const fresh = held.filter((key) => !this.#held.includes(key))
+    this.#held = held
+    if (fresh.length > 0)
+      this.#options.log?.warn(
+        { keys: fresh.slice(0, 3), count: fresh.length },
+        'held by another, and left to it',
+      )
+  }
+
+  async #end(session: PlaceSession | undefined, onExit: OnExit): Promise<void> {
+    try {
+      await session?.end(onExit)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      this.#options.log?.warn({ reason: explain(error) }, `what we wrote to ${this.description} stays there`)
+    }
+  }
+}
+
+/** What turns `standing` into `desired`, puts first; and what another holds. Pure. */
+export const plan = (
+  desired: Desired,
+  standing: ReadonlyMap<string, PlaceEntry>,
+  { owns, shown = (value) => value }: Pick<Place, 'owns' | 'shown'>,
+): { readonly changes: readonly PlaceChange[]; readonly held: readonly string[] } => {
+  const changes: PlaceChange[] = []
+  const held: string[] = []
+  for (const [key, value] of desired) {
+    const entry = standing.get(key)
+    const same = entry?.value === shown(value)
+    if (entry?.ours && same) continue
+    // the same text is our earlier run's, or means the same
+    if (entry && !entry.ours && !same && !owns(key)) held.push(key)
+    else changes.push({ kind: 'put', key, value })
+  }
+  for (const [key, { ours }] of standing)
+    if (!desired.has(key) && (ours || owns(key))) changes.push({ kind: 'delete', key })
+  return { changes, held }
+}

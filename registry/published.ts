@@ -1,0 +1,99 @@
+import type { Log } from '../process/log.ts'
+import type { Backend, OnExit } from './backend.ts'
+import type { Desired } from './diff.ts'
+import { Publisher, type PublisherHooks } from './publisher.ts'
+import type { Session } from './session.ts'
+import type { Lease, Store } from './store.ts'
+import type { View } from './views/view.ts'
+
+interface PublishedOptions {
+  /** Its keys begin at the view's root. */
+  readonly store: Store
+  /** Whose lease the entries are on. It is started and ended by its owner. */
+  readonly session: Session
+  readonly view: Pick<View, 'owns' | 'groupOf'>
+  readonly host: string
+  readonly hooks?: PublisherHooks
+  readonly log?: Pick<Log, 'info' | 'warn'>
+}
+
+/**
+ * A view in a store with leases: the publisher of the registry, on the same lease. Most keys of a view tell by their form whose they
+ * are. Of those that do not (a SERVICE_ID of the user's) the lease tells: what stands there on another lease with another value is
+ * left to whoever holds it, and taken when it is gone.
+ */
+export class Published implements Backend {
+  readonly description: string
+  readonly #publisher: Publisher
+  readonly #session: Session
+  #wanted: Desired = new Map()
+  /** All that was ever wanted, and may still stand. */
+  readonly #known = new Set<string>()
+  #held: readonly string[] = []
+  readonly #log: Pick<Log, 'info' | 'warn'> | undefined
+
+  constructor({ store, session, view, host, hooks, log }: PublishedOptions) {
+    this.description = store.description
+    this.#session = session
+    this.#log = log
+    const { groupOf } = view
+    this.#publisher = new Publisher({
+      store,
+      session,
+      prefixes: [],
+      shared: [''],
+      owns: (key) => this.#known.has(key) || view.owns(key, host),
+      yields: (entry, value, lease) => !view.owns(entry.key, host) && !isOurs(entry, value, lease),
+      ...(groupOf && { groupOf }),
+      hooks: { ...hooks, yielded: (keys) => this.#tellHeld(keys) },
+      ...(log && { log }),
+    })
+  }
+
+  get trouble(): string | undefined {
+    return this.#publisher.trouble ?? this.#session.trouble
+  }
+
+  get held(): readonly string[] {
+    return this.#held
+  }
+
+  publish(desired: Desired, since?: number): void {
+    this.#wanted = desired
+    for (const key of desired.keys()) this.#known.add(key)
+    this.#publisher.publish(desired, since === undefined ? {} : { since })
+  }
+
+  resync(): void {
+    // what was deleted by now need not be known for ever
+    if (this.lag() === 0) for (const key of this.#known) if (!this.#wanted.has(key)) this.#known.delete(key)
+    this.#publisher.resync()
+  }
+
+  lag(): number {
+    return this.#publisher.lag()
+  }
+
+  /** The entries go with the session's lease, which its owner ends; `keep` leaves them to it. */
+  async run(signal: AbortSignal, _onExit?: OnExit): Promise<void> {
+    this.#publisher.start(signal)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    if (!signal.aborted) await promise
+    await this.#publisher.stop()
+  }
+
+  #tellHeld(keys: readonly string[]): void {
+    const fresh = keys.filter((key) => !this.#held.includes(key))
+    this.#held = keys
+    if (fresh.length > 0)
+      this.#log?.warn({ keys: fresh.slice(0, 3), count: fresh.length }, 'held by another, and left to it')
+  }
+}
+
+/** Ours by its lease; or as we want it, so it is of an earlier run or means the same. */
+const isOurs = (
+  entry: { readonly value: string; readonly lease?: string },
+  value: string | undefined,
+  lease: Lease,
+): boolean => entry.lease === lease.id || entry.value === value
