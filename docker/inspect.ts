@@ -54,6 +54,8 @@ export interface Container {
   readonly bindings: readonly Binding[]
   /** Names of the Docker volumes it uses. */
   readonly volumes: readonly string[]
+  /** Tags of all its services beside those that it names itself, where somebody gives any (queries.ts). */
+  readonly tags?: readonly string[]
 }
 
 /** Go's zero time means never. */

@@ -74,13 +74,17 @@ const askStream = (docker: Docker, path: string, options: object, abortSignal: A
     })
   })
 
-export const inspectContainer = async (docker: Docker, id: string): Promise<inspect.Container> => {
+/** `tagsOf` makes further tags of the Engine's whole answer, of which else only a part is kept. */
+export const inspectContainer = async (
+  docker: Docker,
+  id: string,
+  tagsOf?: (answer: unknown) => readonly string[],
+): Promise<inspect.Container> => {
   const doing = `inspect container ${id}`
-  return read(
-    doing,
-    inspect.Container,
-    await getJson(docker, doing, `/containers/${encodeURIComponent(id)}/json`, limit),
-  )
+  const answer = await getJson(docker, doing, `/containers/${encodeURIComponent(id)}/json`, limit)
+  const tags = tagsOf?.(answer)
+  const container = read(doing, inspect.Container, answer)
+  return tags ? { ...container, tags } : container
 }
 
 export const listImages = (docker: Docker) =>

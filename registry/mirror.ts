@@ -2,7 +2,7 @@ import { backoff, pause } from '../process/backoff.ts'
 import { explain, isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
-import type { Backend, OnExit } from './backend.ts'
+import type { Backend, OnExit, Wanted } from './backend.ts'
 import type { Desired } from './diff.ts'
 
 /** One entry as a place has it. */
@@ -58,6 +58,9 @@ export class Mirror implements Backend {
   readonly #options: MirrorOptions
   readonly #wake = new Wake()
   #desired: Desired | undefined
+  #partial = false
+  /** What this run has written and not deleted since. */
+  readonly #own = new Set<string>()
   #standing: Map<string, PlaceEntry> | undefined
   #since: number | undefined
   #version = 0
@@ -80,8 +83,9 @@ export class Mirror implements Backend {
     return this.#held
   }
 
-  publish(desired: Desired, since = performance.now()): void {
+  publish(desired: Desired, { since = performance.now(), partial = false }: Wanted = {}): void {
     this.#desired = desired
+    this.#partial = partial
     this.#version += 1
     this.#since = Math.min(this.#since ?? since, since)
     this.#wake.wake()
@@ -154,7 +158,11 @@ export class Mirror implements Backend {
     const version = this.#version
     const standing = this.#standing ?? new Map(await session.read(new Set(desired.keys())))
     this.#standing = standing
-    const { changes, held } = plan(desired, standing, this.#options.place)
+    const { changes, held } = plan(desired, standing, {
+      owns: (key) => this.#options.place.owns(key),
+      shown: (value) => this.#shown(value),
+      spares: (key) => this.#partial && !this.#own.has(key),
+    })
     this.#tellHeld(held)
     for (let at = 0; at < changes.length; at += batch) {
       // what was read meanwhile, or is newer, counts: a wake is due then
@@ -168,9 +176,18 @@ export class Mirror implements Backend {
   }
 
   #enter(standing: Map<string, PlaceEntry>, change: PlaceChange): void {
+    if (change.kind === 'delete') {
+      this.#own.delete(change.key)
+      standing.delete(change.key)
+    } else {
+      this.#own.add(change.key)
+      standing.set(change.key, { value: this.#shown(change.value), ours: true })
+    }
+  }
+
+  #shown(value: string): string {
     const { place } = this.#options
-    if (change.kind === 'delete') standing.delete(change.key)
-    else standing.set(change.key, { value: place.shown?.(change.value) ?? change.value, ours: true })
+    return place.shown ? place.shown(value) : value
   }
 
   #tellHeld(held: readonly string[]): void {
@@ -197,7 +214,16 @@ export class Mirror implements Backend {
 export const plan = (
   desired: Desired,
   standing: ReadonlyMap<string, PlaceEntry>,
-  { owns, shown = (value) => value }: Pick<Place, 'owns' | 'shown'>,
+  {
+    owns,
+    shown = (value) => value,
+    spares = () => false,
+  }: {
+    owns(key: string): boolean
+    shown?(value: string): string
+    /** Keys that stay where they are not wanted. */
+    spares?(key: string): boolean
+  },
 ): { readonly changes: readonly PlaceChange[]; readonly held: readonly string[] } => {
   const changes: PlaceChange[] = []
   const held: string[] = []
@@ -210,6 +236,6 @@ export const plan = (
     else changes.push({ kind: 'put', key, value })
   }
   for (const [key, { ours }] of standing)
-    if (!desired.has(key) && (ours || owns(key))) changes.push({ kind: 'delete', key })
+    if (!desired.has(key) && (ours || owns(key)) && !spares(key)) changes.push({ kind: 'delete', key })
   return { changes, held }
 }

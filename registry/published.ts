@@ -1,5 +1,5 @@
 import type { Log } from '../process/log.ts'
-import type { Backend, OnExit } from './backend.ts'
+import type { Backend, OnExit, Wanted } from './backend.ts'
 import type { Desired } from './diff.ts'
 import { Publisher, type PublisherHooks } from './publisher.ts'
 import type { Session } from './session.ts'
@@ -58,10 +58,10 @@ export class Published implements Backend {
     return this.#held
   }
 
-  publish(desired: Desired, since?: number): void {
+  publish(desired: Desired, { since, partial = false }: Wanted = {}): void {
     this.#wanted = desired
     for (const key of desired.keys()) this.#known.add(key)
-    this.#publisher.publish(desired, since === undefined ? {} : { since })
+    this.#publisher.publish(desired, { spares: () => partial, ...(since !== undefined && { since }) })
   }
 
   resync(): void {

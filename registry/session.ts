@@ -26,6 +26,7 @@ const retryMs = 250
 export class Session {
   readonly #store: Store
   readonly #ttl: number
+  readonly #renew: number | undefined
   readonly #log: Pick<Log, 'info' | 'warn'> | undefined
   readonly #listeners = new Set<() => void>()
   readonly #wake = new Wake()
@@ -34,9 +35,14 @@ export class Session {
   #stop: AbortController | undefined
   #running: Promise<void> | undefined
 
-  constructor(store: Store, { ttl, log }: { ttl: number; log?: Pick<Log, 'info' | 'warn'> }) {
+  /** `renew`: seconds between two renewals, instead of a third of the TTL. */
+  constructor(
+    store: Store,
+    { ttl, renew, log }: { ttl: number; renew?: number; log?: Pick<Log, 'info' | 'warn'> },
+  ) {
     this.#store = store
     this.#ttl = ttl
+    this.#renew = renew
     this.#log = log
   }
 
@@ -127,7 +133,7 @@ export class Session {
   async #keep(lease: Lease, signal: AbortSignal): Promise<boolean> {
     let late = false
     while (!signal.aborted) {
-      await this.#wake.next(late ? retryMs : (lease.ttl * 1000) / 3, signal)
+      await this.#wake.next(late ? retryMs : (this.#renew ?? lease.ttl / 3) * 1000, signal)
       if (signal.aborted) break
       try {
         await lease.keepAlive()

@@ -31,6 +31,9 @@ export interface Gauges {
   journal(): { readonly waiting: number; readonly kept: number }
   /** Of this host's plugin. */
   guard(): GuardState | undefined
+  /** By view: seconds that it is behind, and how many entries its layout cannot carry. */
+  outletLags(): Record<string, number>
+  outletRefusals(): Record<string, number>
   /** ms that the registry is behind. */
   lag(): number
   lease(): LeaseTimes | undefined
@@ -78,6 +81,8 @@ export const createMetrics = (gauges: Gauges): Metrics => {
     'Records that cannot be written because they do not fit their schema',
     gauges.refused,
   )
+  gaugeBy('view', 'view_lag_seconds', 'For how long a view has been behind', gauges.outletLags)
+  gaugeBy('view', 'view_refused', 'Entries that the layout of a view cannot carry', gauges.outletRefusals)
   gauge('registry_lag_seconds', 'For how long the registry has been behind', () => gauges.lag() / 1000)
   const age = (since: number | undefined) => (since === undefined ? 0 : (performance.now() - since) / 1000)
   gauge('lease_age_seconds', 'Since the lease was granted; 0 without one', () => age(gauges.lease()?.granted))

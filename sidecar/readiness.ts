@@ -5,7 +5,7 @@ import type { Store } from '../registry/store.ts'
 import type { ReconcilerState } from './reconciler.ts'
 
 /** ms that the registry may be behind, and that the store may take to say so, before a sidecar counts as not ready. */
-const patience = 2000
+export const patience = 2000
 
 export interface Standing {
   readonly docker: WatchState
@@ -13,16 +13,19 @@ export interface Standing {
   readonly endpoint: string
   /** What of the engine has not been looked at yet. */
   readonly unseen: ReadonlySet<string>
+  /** There is no registry to write to, but outlets alone. */
+  readonly withoutRegistry?: boolean
   readonly reconciler: ReconcilerState | undefined
   readonly refused: ReadonlyMap<string, string>
 }
 
 /** What is missing for this sidecar to do its work, by what it knows without asking anybody. Pure. */
 export const missingParts = (standing: Standing): string[] => {
-  const { docker, endpoint, unseen, reconciler, refused } = standing
+  const { docker, endpoint, unseen, withoutRegistry, reconciler, refused } = standing
   const missing: string[] = []
   if (docker.kind !== 'watching') missing.push(`Docker Engine at ${endpoint}: ${docker.reason}`)
   else if (unseen.size > 0) missing.push(`Docker Engine: not looked at yet: ${[...unseen].join(', ')}`)
+  if (withoutRegistry) return missing
   if (!reconciler) missing.push("registry: the host's name is not known yet")
   else if (reconciler.kind === 'waiting')
     missing.push(because(`registry: ${reconciler.reason}`, reconciler.detail))

@@ -17,6 +17,10 @@ export interface ServiceRules {
   /** OPENEBS_UNHEALTHY and OPENEBS_PAUSED */
   readonly unhealthy: 'mark' | 'withdraw'
   readonly paused: 'mark' | 'withdraw'
+  /** Only containers that name a service have any (-explicit). */
+  readonly explicit?: boolean
+  /** The address of all that is published, whatever it is bound to, but for the loopback (-ip). */
+  readonly publishedAddress?: string
 }
 
 /** The host as services need it: its name, and its addresses as chooseAddresses gives them. */
@@ -59,6 +63,8 @@ export const servicesOf = (container: Container, host: ServiceHost, rules: Servi
     const at = placeOf(container, candidate, host, rules)
     const [first] = at.endpoints
     if (metadata.ignore || !protocol || !first || (roleOf(labels) && !metadata.name)) return []
+    if (rules.explicit && !metadata.name) return []
+    const tags = [...metadata.tags, ...(container.tags ?? []), ...(protocol === 'udp' ? ['udp'] : [])]
     const name = metadata.name || labels[serviceLabels.swarm] || imageBaseName(container.image)
     return [
       {
@@ -70,7 +76,7 @@ export const servicesOf = (container: Container, host: ServiceHost, rules: Servi
         ...at,
         exposedPort: candidate.port,
         protocol,
-        tags: protocol === 'udp' ? [...metadata.tags, 'udp'] : [...metadata.tags],
+        tags,
         attributes: { ...metadata.attributes },
         health: container.health,
         state: container.state === 'paused' ? 'paused' : 'running',
@@ -126,7 +132,9 @@ const foundPlace = (
     .filter(({ hostAddress }) => !isLoopback(hostAddress))
     .sort(compareBindings)
     .flatMap(({ hostAddress, hostPort }): Endpoint[] => {
-      const address = isWildcard(hostAddress) ? wildcardAddress(hostAddress, host.addresses) : hostAddress
+      const address =
+        rules.publishedAddress ??
+        (isWildcard(hostAddress) ? wildcardAddress(hostAddress, host.addresses) : hostAddress)
       return address ? [{ address, port: hostPort }] : []
     })
   return { endpoints: unique(endpoints) }

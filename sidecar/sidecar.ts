@@ -6,7 +6,9 @@ import { type WatchState, watchEngine } from '../docker/watch.ts'
 import { pause } from '../process/backoff.ts'
 import { Failure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
+import type { Wanted } from '../registry/backend.ts'
 import { decode, hostName } from '../registry/keys.ts'
+import type { Host } from '../registry/records.ts'
 import { Session } from '../registry/session.ts'
 import type { Store } from '../registry/store.ts'
 import { timed } from '../registry/timed-store.ts'
@@ -18,25 +20,33 @@ import { hostRecord, type Run } from './host.ts'
 import { Journal } from './journal.ts'
 import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { type Outlet, Outlets } from './outlets.ts'
 import { Prober, steady } from './prober.ts'
-import { missingParts, missingRecord } from './readiness.ts'
+import { missingParts, missingRecord, patience } from './readiness.ts'
 import { type Desired, Reconciler } from './reconciler.ts'
 import { createRegistrations, type Registrations } from './registrations.ts'
 import type { ServiceRules } from './services.ts'
-import { HostState } from './snapshot.ts'
+import { type HostSnapshot, HostState } from './snapshot.ts'
 import { unseenKeys } from './unseen.ts'
-import { portalToAsk, tellsSessions } from './vsms.ts'
+import { createViewEntries, type ViewEntries } from './view-entries.ts'
+import { isVsm, portalToAsk, tellsSessions } from './vsms.ts'
 
 export interface SidecarOptions {
   readonly docker: Docker
   /** The engine's address, for people. */
   readonly endpoint: string
-  /** Opens the store for a writer of this name, once the host's name is known. */
-  readonly openStore: (writer: string) => Promise<Store>
+  /** Opens the store of the registry for a writer of this name, once the host's name is known. Undefined: outlets are all there is. */
+  readonly openStore: ((writer: string) => Promise<Store>) | undefined
+  /** Where else this host is registered, for other tools. */
+  readonly outlets?: readonly Outlet[]
   /** The settings; undefined: the engine's name, the address that is found. */
   readonly host: string | undefined
   readonly addresses: readonly string[] | undefined
   readonly rules: ServiceRules
+  /** See ViewRules. */
+  readonly keepFailed?: boolean
+  /** Further tags of a container, of the Engine's whole answer about it. */
+  readonly tagsOf?: (container: unknown) => readonly string[]
   /** Which labels are registered: see OPENEBS_LABELS. */
   readonly labels: readonly string[]
   /** What becomes of the records at a stop. */
@@ -69,12 +79,17 @@ export class Sidecar {
   readonly #journal: Journal | undefined
   readonly #guard: GuardView
   #host: string | undefined
+  #hostSeen: Host | undefined
   #addresses: { engine: EngineInfo; advertised: string; chosen: HostAddresses } | undefined
   /** When the oldest change came that has not been handed over yet. */
   #since: number | undefined
   #register: ReturnType<typeof createRegistrations>
   #vsms: ReadonlySet<Container> = new Set()
   #last: Registrations = { desired: new Map(), refused: new Map() }
+  readonly #outlets: Outlets
+  readonly #entriesOf: ReadonlyMap<Outlet, ReturnType<typeof createViewEntries>>
+  /** As #since, of each outlet. */
+  readonly #outletSince = new Map<Outlet, number>()
 
   constructor(options: SidecarOptions) {
     this.#options = options
@@ -83,6 +98,17 @@ export class Sidecar {
     this.#register = createRegistrations({
       services: options.rules,
       labels: labelFilter(options.labels),
+    })
+    const { outlets = [], rules, keepFailed = false, onExit, resyncEvery, log } = options
+    this.#entriesOf = new Map(
+      outlets.map((outlet) => [outlet, createViewEntries(outlet.view, { services: rules, keepFailed })]),
+    )
+    this.#outlets = new Outlets({
+      outlets,
+      desired: (outlet) => this.#wantedIn(outlet),
+      onExit,
+      resyncEvery,
+      log,
     })
     this.metrics = createMetrics({
       connected: () => this.#docker.kind === 'watching',
@@ -95,6 +121,8 @@ export class Sidecar {
       lease: () => this.#session?.times,
       journal: () => this.#journal ?? { waiting: 0, kept: 0 },
       guard: () => this.#guard.state,
+      outletLags: () => this.#outlets.lags(),
+      outletRefusals: () => this.#outlets.refusals(),
     })
     const { ttl, most } = options.journal
     if (most > 0)
@@ -113,7 +141,15 @@ export class Sidecar {
 
   /** What keeps nobody from being ready, and is to be known, a sentence each. */
   get warnings(): readonly string[] {
-    return this.#guard.warnings
+    return [...this.#guard.warnings, ...this.#outlets.warnings()]
+  }
+
+  get outletsSettled(): boolean {
+    return this.#outlets.settled
+  }
+
+  get outletTrouble(): string | undefined {
+    return this.#outlets.trouble
   }
 
   /** See missingParts; asks the store as well when nothing else is missing. */
@@ -122,9 +158,10 @@ export class Sidecar {
       docker: this.#docker,
       endpoint: this.#options.endpoint,
       unseen: this.#state?.snapshot.missing ?? new Set(),
+      withoutRegistry: this.#options.openStore === undefined,
       reconciler: this.#reconciler?.state,
       refused: this.#last.refused,
-    })
+    }).concat(this.#outlets.missing(patience))
     if (missing.length > 0 || !this.#store || !this.#host) return missing
     const absent = await missingRecord(this.#store, this.#host, this.#options.run.instance)
     return absent === undefined ? [] : [absent]
@@ -194,10 +231,20 @@ export class Sidecar {
   }
 
   async #publish(state: HostState, stop: AbortSignal): Promise<void> {
-    const { log, ttl, resyncEvery } = this.#options
     const host = await this.#learnHost(state, stop)
     if (host === undefined) return
-    const store = timed(await this.#options.openStore(`sidecar/${host}`), this.metrics.storeCall)
+    if (this.#options.openStore) await this.#serveRegistry(state, host, this.#options.openStore, stop)
+    else await this.#outlets.run(host, undefined, stop)
+  }
+
+  async #serveRegistry(
+    state: HostState,
+    host: string,
+    openStore: (writer: string) => Promise<Store>,
+    stop: AbortSignal,
+  ): Promise<void> {
+    const { log, ttl, resyncEvery } = this.#options
+    const store = timed(await openStore(`sidecar/${host}`), this.metrics.storeCall)
     const session = new Session(store, { ttl, log })
     this.#store = store
     this.#session = session
@@ -205,7 +252,12 @@ export class Sidecar {
       store,
       session,
       desired: () => this.#desired(state, { ...this.#options.run, host }),
-      meanwhile: async (claimed) => this.#journal?.serve(store, host, claimed),
+      meanwhile: async (claimed) => {
+        await Promise.all([
+          this.#journal?.serve(store, host, claimed),
+          this.#outlets.run(host, session, claimed),
+        ])
+      },
       hooks: this.metrics.publisher,
       log,
     })
@@ -239,18 +291,46 @@ export class Sidecar {
     return stop.aborted ? undefined : this.#host
   }
 
+  #hostRecord({ engine, swarm, missing }: HostSnapshot, run: Run): Host | undefined {
+    if (!engine) return undefined
+    const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
+    return hostRecord(run, engine, this.#addressesOf(engine, advertised), swarm)
+  }
+
+  /** Has the prober ask the portals of these. */
+  #follow(vsms: ReadonlySet<Container>, host: Host): void {
+    this.#vsms = vsms
+    const asks = [...vsms].map((container) => portalToAsk(container, host.address))
+    this.#prober?.follow(new Map(asks.filter((ask) => ask !== undefined)))
+  }
+
+  #wantedIn(outlet: Outlet): ({ entries: ViewEntries } & Wanted) | undefined {
+    const snapshot = this.#state?.snapshot
+    const name = this.#host
+    const host =
+      snapshot && name !== undefined && this.#hostRecord(snapshot, { ...this.#options.run, host: name })
+    const entriesOf = this.#entriesOf.get(outlet)
+    if (!snapshot || !host || !entriesOf) return undefined
+    // where there is a registry, its records are made for every change first
+    if (!this.#options.openStore && outlet.view.vsm)
+      this.#follow(new Set([...snapshot.containers.values()].filter(isVsm)), host)
+    const since = this.#outletSince.get(outlet)
+    this.#outletSince.delete(outlet)
+    const entries = entriesOf(snapshot, this.#stableHost(host), (key) => this.#prober?.answer(key))
+    return { entries, since, partial: snapshot.missing.has('container') }
+  }
+
+  /** The same object as long as it says the same: what is made of it need not be made anew. */
+  #stableHost(host: Host): Host {
+    if (!isDeepStrictEqual(host, this.#hostSeen)) this.#hostSeen = host
+    return this.#hostSeen ?? host
+  }
+
   #desired(state: HostState, run: Run): Desired {
     const { snapshot } = state
-    if (!snapshot.engine) return undefined
-    const { engine, swarm, missing } = snapshot
-    const advertised = missing.has('swarm') ? engine.swarmAddress : (swarm?.address ?? '')
-    const addresses = this.#addressesOf(engine, advertised)
-    const host = hostRecord(run, engine, addresses, swarm)
-    const follow = (vsms: ReadonlySet<Container>) => {
-      this.#vsms = vsms
-      const asks = [...vsms].map((container) => portalToAsk(container, host.address))
-      this.#prober?.follow(new Map(asks.filter((ask) => ask !== undefined)))
-    }
+    const host = this.#hostRecord(snapshot, run)
+    if (!host) return undefined
+    const follow = (vsms: ReadonlySet<Container>) => this.#follow(vsms, host)
     this.#last = this.#register(snapshot, host, (key) => this.#prober?.answer(key), follow)
     const since = this.#since
     this.#since = undefined
@@ -276,6 +356,9 @@ export class Sidecar {
   #changed(since: number): void {
     this.#since = Math.min(this.#since ?? since, since)
     this.#reconciler?.wake()
+    for (const outlet of this.#options.outlets ?? [])
+      this.#outletSince.set(outlet, Math.min(this.#outletSince.get(outlet) ?? since, since))
+    this.#outlets.wake()
   }
 
   #healthOfVsms(): Record<string, number> {

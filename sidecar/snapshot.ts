@@ -59,14 +59,18 @@ export class HostState {
   /**
    * `changed` is called whenever the snapshot may differ, with the time (performance.now) of what made it look. Looks
    * for nothing until `run`; then it lists everything anew at least every `resyncEvery` ms, with jitter, and the tasks
-   * of a swarm, on a manager, every `swarmPoll` ms.
+   * of a swarm, on a manager, every `swarmPoll` ms. `tagsOf` gives containers further tags.
    */
   constructor(
     docker: Docker,
     log: Log,
     signal: AbortSignal,
     changed: (since: number) => void,
-    { resyncEvery, swarmPoll }: { resyncEvery: number; swarmPoll: number },
+    {
+      resyncEvery,
+      swarmPoll,
+      tagsOf,
+    }: { resyncEvery: number; swarmPoll: number; tagsOf?: (container: unknown) => readonly string[] },
   ) {
     this.#docker = docker
     this.#log = log
@@ -86,7 +90,7 @@ export class HostState {
     const failed = (what: string) => (id: string, error: Error) =>
       log.debug({ id, reason: explain(error) }, `cannot look at this ${what}: will be tried again`)
     this.#containers = new ObjectTracker({
-      look: (id) => queries.inspectContainer(docker, id),
+      look: (id) => queries.inspectContainer(docker, id, tagsOf),
       changed: (differs, since) => this.#settle(since, differs),
       failed: failed('container'),
       signal,

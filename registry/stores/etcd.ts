@@ -24,7 +24,7 @@ import { isRefusal } from './etcd/failures.ts'
 import { Fence } from './etcd/fence.ts'
 import { EtcdLease } from './etcd/lease.ts'
 import { Members } from './etcd/members.ts'
-import { EtcdSettings } from './etcd/settings.ts'
+import { defaultPrefix, EtcdSettings } from './etcd/settings.ts'
 import { appliedBefore, toCompare, toEntry, toStamp, toTxn } from './etcd/transaction.ts'
 import { follow, type Range } from './etcd/watch.ts'
 
@@ -41,7 +41,7 @@ const page = 1000
 export const openEtcd = async (settings: EtcdSettings): Promise<Store> => {
   const parsed = EtcdSettings.safeParse(settings)
   if (!parsed.success) throw new Failure('invalid', `etcd: ${z.prettifyError(parsed.error)}`)
-  return new EtcdStore(new Members(parsed.data), parsed.data.writer)
+  return new EtcdStore(new Members(parsed.data), parsed.data)
 }
 
 class EtcdStore implements Store {
@@ -51,12 +51,15 @@ class EtcdStore implements Store {
   readonly #prefix: Buffer
   readonly #closed = new AbortController()
 
-  constructor(members: Members, writer: string | undefined) {
+  constructor(members: Members, { writer, root }: Pick<EtcdSettings, 'writer' | 'root'>) {
     const { hosts, tls, prefix } = members.address
-    this.description = `etcd at ${hosts.map((host) => `${tls ? 'https' : 'http'}://${host}`).join(', ')}, prefix ${prefix}`
+    const where = root === undefined ? `prefix ${prefix}` : `keys below ${root || '/'}`
+    this.description = `etcd at ${hosts.map((host) => `${tls ? 'https' : 'http'}://${host}`).join(', ')}, ${where}`
     this.#members = members
-    this.#prefix = Buffer.from(`${prefix}/`)
-    this.#fence = writer === undefined ? undefined : new Fence(members, this.#at(keys.fence(writer)))
+    this.#prefix = Buffer.from(`${root ?? prefix}/`)
+    const fences = root === undefined ? prefix : defaultPrefix
+    this.#fence =
+      writer === undefined ? undefined : new Fence(members, Buffer.from(`${fences}/${keys.fence(writer)}`))
   }
 
   read(prefix: string): Promise<Snapshot> {

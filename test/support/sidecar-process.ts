@@ -21,14 +21,23 @@ export class SidecarProcess {
       stream?.on('data', (chunk: Buffer) => (this.log += chunk))
   }
 
-  /** `settings` are environment variables; OPENEBS_LISTEN, unless given, is a free port. */
-  static async start(t: Teardown, settings: Record<string, string>): Promise<SidecarProcess> {
+  /**
+   * `settings` are environment variables; OPENEBS_LISTEN, unless given, is a free port. `args`: what is run, "registrator run"
+   * unless told otherwise.
+   */
+  static async start(
+    t: Teardown,
+    settings: Record<string, string>,
+    args: readonly string[] = ['run'],
+  ): Promise<SidecarProcess> {
     const [port] = await freePorts('127.0.0.1', 1)
     const listen = settings.OPENEBS_LISTEN ?? `127.0.0.1:${port}`
     const env = { PATH: process.env.PATH, OPENEBS_TTL: '5', ...settings, OPENEBS_LISTEN: listen }
     // setpriv: it must not outlive a test process that is killed
-    const args = ['--pdeathsig', 'KILL', program, 'run']
-    const child = spawn('setpriv', args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     const sidecar = new SidecarProcess(child, `http://${listen}`)
     t.teardown(() => sidecar.end('SIGKILL'))
     return sidecar

@@ -20,6 +20,8 @@ t.test('a refused policy is told of as long as it is refused', async (t) => {
     refused: () => 0,
     journal: () => ({ waiting: 0, kept: 0 }),
     guard: () => view.state,
+    outletLags: () => ({}),
+    outletRefusals: () => ({}),
     lag: () => 0,
     lease: () => undefined,
   })

@@ -12,6 +12,8 @@ t.test('a gauge does not go on with what there is none of any more', async (t) =
     refused: () => 0,
     journal: () => ({ waiting: 0, kept: 0 }),
     guard: () => undefined,
+    outletLags: () => ({}),
+    outletRefusals: () => ({}),
     lag: () => 0,
     lease: () => undefined,
   })

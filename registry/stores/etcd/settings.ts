@@ -52,6 +52,11 @@ export const EtcdSettings = z
      * given up, left on its way to etcd can then no longer land (fence.ts). Without it that is only best effort.
      */
     writer: z.string().min(1).optional(),
+    /**
+     * Of a layout that is not ours: what all keys begin with before their "/" ("/services", "traefik", ""), in place of the prefix of
+     * the address. The writer's fence then is where the registry has its own by default.
+     */
+    root: z.string().optional(),
     /** Bound of a call in ms, retries included. */
     limit: z.number().int().min(300).default(4500),
   })

@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs'
+import { readSettings } from '../../process/settings.ts'
+import { serviceRules } from '../options.ts'
+import type { ServiceRules } from '../services.ts'
+import { type Settings, settings } from '../settings.ts'
+import type { CompatOptions } from './options.ts'
+
+/** Where the peer's users mount the Engine's socket. */
+const peersSocket = '/tmp/docker.sock'
+/** A lease of etcd below this ends at every hiccup. */
+const leastTtl = 5
+
+/** Settings as the options say, and the environment where they say nothing. Errors: `invalid`. */
+export const compatSettings = (
+  { ip, internal, useIpFromLabel, ttl, resync }: CompatOptions,
+  environment: Record<string, string | undefined>,
+): Settings => {
+  const socket =
+    environment.DOCKER_HOST || !existsSync(peersSocket) ? {} : { DOCKER_HOST: `unix://${peersSocket}` }
+  return readSettings(settings, {
+    ...socket,
+    ...environment,
+    // the URI names the registry
+    OPENEBS_STORE: undefined,
+    ...(ip && { OPENEBS_ADDRESS: ip }),
+    ...(internal && { OPENEBS_SERVICES: 'internal' }),
+    ...(useIpFromLabel && { OPENEBS_ADDRESS_LABEL: useIpFromLabel }),
+    ...(ttl && { OPENEBS_TTL: String(Math.max(ttl, leastTtl)) }),
+    ...(resync && { OPENEBS_RESYNC: String(resync) }),
+  })
+}
+
+/** How services are made of containers, as the options say. */
+export const compatRules = ({ ip, explicit }: CompatOptions, own: Settings): ServiceRules => ({
+  ...serviceRules(own),
+  explicit,
+  ...(ip && { publishedAddress: ip }),
+})

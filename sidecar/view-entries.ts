@@ -1,0 +1,114 @@
+import type { Container } from '../docker/inspect.ts'
+import { Failure } from '../process/failure.ts'
+import type { Host } from '../registry/records.ts'
+import type { View, ViewEntry } from '../registry/views/view.ts'
+import type { Probe } from '../vsm/probe.ts'
+import { Ledger } from './ledger.ts'
+import { type ServiceRules, servicesOf } from './services.ts'
+import type { HostSnapshot } from './snapshot.ts'
+import { compareClaims, isVsm, probeKey, vsmOf } from './vsms.ts'
+
+/** What a view's layout is to hold of this host. */
+export interface ViewEntries {
+  readonly desired: ReadonlyMap<string, string>
+  /** What the layout cannot carry: a sentence each, which names the container and says why. */
+  readonly refused: ReadonlySet<string>
+}
+
+export interface ViewRules {
+  readonly services: ServiceRules
+  /**
+   * Whether the services of a container that failed stay (-deregister on-success): it ended by itself, with another status than 0,
+   * and is still there.
+   */
+  readonly keepFailed?: boolean
+}
+
+/** The most that one entry may be, in bytes: a store takes some 1.5 MiB at once, of up to a hundred of them. */
+const most = 14_000
+
+/**
+ * Snapshot -> entries of a view. As createRegistrations: what has not changed is not made again, and the maps are the same each
+ * time; apart from that a pure function of its arguments. Of containers that claim the same key the one made first has it.
+ */
+export const createViewEntries = (view: View, { services, keepFailed = false }: ViewRules) => {
+  let ledger = new Ledger()
+  let madeFor = ''
+  const refused = new Map<object, string>()
+  const kept = new Map<string, readonly ViewEntry[]>()
+
+  return (
+    snapshot: Pick<HostSnapshot, 'containers'>,
+    host: Host,
+    answer: (probeKey: string) => Probe | undefined,
+  ): ViewEntries => {
+    const addresses = host.addresses ?? [host.address]
+    const identity = [host.host, ...addresses].join(' ')
+    if (identity !== madeFor) ledger = new Ledger()
+    madeFor = identity
+
+    const ofContainer = (container: Container): readonly ViewEntry[] => {
+      const about = { host, labels: container.labels }
+      const made = servicesOf(container, { host: host.host, addresses }, services).flatMap((service) =>
+        attempt(refused, container, () => view.instance?.(service, about) ?? []),
+      )
+      if (keepFailed && made.length > 0) kept.set(container.id, made)
+      return made.length === 0 && hasFailed(container) ? (kept.get(container.id) ?? []) : made
+    }
+    ledger.begin()
+    ledger.keep(host, () => toWrite(view.host?.(host) ?? []))
+    // the last of a pass has a key that several claim: the one that was there first
+    const containers = [...snapshot.containers.values()]
+    for (const container of containers.toReversed())
+      ledger.keep(container, (one) => toWrite(ofContainer(one)))
+    const refusedNow = new Map<object, string>()
+    const vsms = view.vsm ? containers.filter(isVsm).sort((a, b) => compareClaims(b, a)) : []
+    if (vsms.length > 0) {
+      const made = vsms.flatMap((container) =>
+        attempt(refusedNow, container, () => {
+          const vsm = vsmOf(container, host, answer(probeKey(container)))
+          return view.vsm?.(vsm, { host, labels: container.labels }) ?? []
+        }),
+      )
+      ledger.keep(made, () => toWrite(made))
+    }
+    ledger.end()
+    for (const object of refused.keys()) if (!ledger.has(object)) refused.delete(object)
+    for (const id of kept.keys()) if (!snapshot.containers.has(id)) kept.delete(id)
+    return {
+      desired: ledger.desired,
+      refused: new Set([...refused.values(), ...refusedNow.values()]),
+    }
+  }
+}
+
+const attempt = (
+  refused: Map<object, string>,
+  container: Container,
+  make: () => readonly ViewEntry[],
+): readonly ViewEntry[] => {
+  try {
+    return make().map(checked)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    refused.set(container, `container ${container.name}: ${error.message}`)
+    return []
+  }
+}
+
+const toWrite = (entries: readonly ViewEntry[]) => entries.map(([key, value]) => [key, () => value] as const)
+
+const checked = (entry: ViewEntry): ViewEntry => {
+  const [key, value] = entry
+  const size = Buffer.byteLength(key) + Buffer.byteLength(value)
+  if (size > most)
+    throw new Failure(
+      'invalid',
+      `"${key.slice(0, 60)}${key.length > 60 ? '…' : ''}" and its value are ${size} bytes, at most ${most} are possible: shorten its SERVICE_… values`,
+    )
+  return entry
+}
+
+/** It ended by itself, and not well. Statuses from 128 on tell of a signal. */
+const hasFailed = ({ state, exitCode }: Container): boolean =>
+  state === 'exited' && exitCode !== 0 && (exitCode & 0x80) === 0
