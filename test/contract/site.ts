@@ -1,4 +1,4 @@
-import type { Backend } from '../../registry/backend.ts'
+import type { OpenBackend } from '../../registry/backend.ts'
 import type { Teardown } from '../support/etcd.ts'
 
 /** A kind of backend on a real server, for the contract suite (backend.test.ts). */
@@ -10,11 +10,11 @@ export interface Site {
 
 export interface Started {
   /** A new run of `host`, as a process would begin one; it connects when it runs. `ttl`: seconds, about. */
-  open(host: string): Promise<Backend>
+  open(host: string): Promise<OpenBackend>
   /** A key of this host's own form, and a value of the n-th kind, as `publish` takes them. */
   entry(host: string, name: string, variant?: number): readonly [key: string, value: string]
-  /** A key whose form tells no host (a SERVICE_ID of the user's); undefined where there is none. */
-  strangeEntry(name: string, variant?: number): readonly [key: string, value: string]
+  /** A key whose form tells no host (a SERVICE_ID of the user's); absent where there is none. */
+  strangeEntry?(name: string, variant?: number): readonly [key: string, value: string]
   /** All that stands there, by an independent client: key -> something that differs exactly where the value does. */
   look(): Promise<Readonly<Record<string, string>>>
   /** What `look` shows of a value. */
@@ -23,7 +23,7 @@ export interface Started {
   write(key: string, value: string): Promise<void>
   remove(key: string): Promise<void>
   /** How many writes the server has taken so far (an index, a revision): equal means that nothing was written. */
-  writes(): Promise<string>
+  writes(): Promise<number>
   /** The server stands still (SIGSTOP) and goes on; dies (SIGKILL) and is started again with its data. */
   pause(): Promise<void>
   resume(): Promise<void>
