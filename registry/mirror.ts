@@ -62,6 +62,8 @@ export class Mirror implements Backend {
   /** What this run has written and not deleted since. */
   readonly #own = new Set<string>()
   #standing: Map<string, PlaceEntry> | undefined
+  /** Whether what stands just as we want it may be our own earlier run's, or that of the session before. */
+  #adopts = true
   #since: number | undefined
   #version = 0
   #trouble: string | undefined = 'not connected yet'
@@ -108,6 +110,7 @@ export class Mirror implements Backend {
       try {
         session = await place.open()
         this.#standing = undefined
+        this.#adopts = true
         const until = AbortSignal.any([signal, session.lost])
         await this.#serve(session, until, () => {
           failures = 0
@@ -162,6 +165,7 @@ export class Mirror implements Backend {
       owns: (key) => this.#options.place.owns(key),
       shown: (value) => this.#shown(value),
       spares: (key) => this.#partial && !this.#own.has(key),
+      adopts: this.#adopts,
     })
     this.#tellHeld(held)
     for (let at = 0; at < changes.length; at += batch) {
@@ -172,7 +176,9 @@ export class Mirror implements Backend {
       for (const change of part) this.#enter(standing, change)
       this.#options.written?.(part)
     }
-    if (this.#version === version && this.#standing === standing) this.#since = undefined
+    if (this.#version !== version || this.#standing !== standing) return
+    this.#since = undefined
+    if (!this.#partial) this.#adopts = false
   }
 
   #enter(standing: Map<string, PlaceEntry>, change: PlaceChange): void {
@@ -218,11 +224,14 @@ export const plan = (
     owns,
     shown = (value) => value,
     spares = () => false,
+    adopts = false,
   }: {
     owns(key: string): boolean
     shown?(value: string): string
     /** Keys that stay where they are not wanted. */
     spares?(key: string): boolean
+    /** Whether what another holds with the same value is taken over. */
+    adopts?: boolean
   },
 ): { readonly changes: readonly PlaceChange[]; readonly held: readonly string[] } => {
   const changes: PlaceChange[] = []
@@ -231,9 +240,9 @@ export const plan = (
     const entry = standing.get(key)
     const same = entry?.value === shown(value)
     if (entry?.ours && same) continue
-    // the same text is our earlier run's, or means the same
-    if (entry && !entry.ours && !same && !owns(key)) held.push(key)
-    else changes.push({ kind: 'put', key, value })
+    if (entry && !entry.ours && !owns(key) && !(same && adopts)) {
+      if (!same) held.push(key)
+    } else changes.push({ kind: 'put', key, value })
   }
   for (const [key, { ours }] of standing)
     if (!desired.has(key) && (ours || owns(key)) && !spares(key)) changes.push({ kind: 'delete', key })

@@ -1,9 +1,10 @@
+import { isFailure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
 import type { Backend, OnExit, Wanted } from './backend.ts'
 import type { Desired } from './diff.ts'
 import { Publisher, type PublisherHooks } from './publisher.ts'
 import type { Session } from './session.ts'
-import type { Lease, Store } from './store.ts'
+import type { Entry, Lease, Store } from './store.ts'
 import type { View } from './views/view.ts'
 
 interface PublishedOptions {
@@ -11,7 +12,7 @@ interface PublishedOptions {
   readonly store: Store
   /** Whose lease the entries are on. It is started and ended by its owner. */
   readonly session: Session
-  readonly view: Pick<View, 'owns' | 'groupOf'>
+  readonly view: Pick<View, 'owns' | 'groupOf' | 'sharesKeys'>
   readonly host: string
   readonly hooks?: PublisherHooks
   readonly log?: Pick<Log, 'info' | 'warn'>
@@ -19,8 +20,9 @@ interface PublishedOptions {
 
 /**
  * A view in a store with leases: the publisher of the registry, on the same lease. Most keys of a view tell by their form whose they
- * are. Of those that do not (a SERVICE_ID of the user's) the lease tells: what stands there on another lease with another value is
- * left to whoever holds it, and taken when it is gone.
+ * are. Of those that do not (a SERVICE_ID of the user's) the lease tells: what stands there on another lease is left to whoever
+ * holds it, and taken when it is gone. Only at the start of a lease what stands there just as we want it is taken over at once: it
+ * may be our own earlier run's, which nobody renews.
  */
 export class Published implements Backend {
   readonly description: string
@@ -30,20 +32,24 @@ export class Published implements Backend {
   /** All that was ever wanted, and may still stand. */
   readonly #known = new Set<string>()
   #held: readonly string[] = []
+  /** The lease under which all that is wanted has stood once. */
+  #begun: string | undefined
+  #beginning = false
   readonly #log: Pick<Log, 'info' | 'warn'> | undefined
 
   constructor({ store, session, view, host, hooks, log }: PublishedOptions) {
     this.description = store.description
     this.#session = session
     this.#log = log
-    const { groupOf } = view
+    const { groupOf, sharesKeys = false } = view
     this.#publisher = new Publisher({
       store,
       session,
       prefixes: [],
       shared: [''],
       owns: (key) => this.#known.has(key) || view.owns(key, host),
-      yields: (entry, value, lease) => !view.owns(entry.key, host) && !isOurs(entry, value, lease),
+      yields: (entry, value, lease) => !view.owns(entry.key, host) && this.#isAnothers(entry, value, lease),
+      ...(sharesKeys && { follows: [''] }),
       ...(groupOf && { groupOf }),
       hooks: { ...hooks, yielded: (keys) => this.#tellHeld(keys) },
       ...(log && { log }),
@@ -62,6 +68,7 @@ export class Published implements Backend {
     this.#wanted = desired
     for (const key of desired.keys()) this.#known.add(key)
     this.#publisher.publish(desired, { spares: () => partial, ...(since !== undefined && { since }) })
+    if (!partial && !this.#beginning) void this.#begin()
   }
 
   resync(): void {
@@ -83,6 +90,25 @@ export class Published implements Backend {
     await this.#publisher.stop()
   }
 
+  #isAnothers(entry: Entry, value: string | undefined, lease: Lease): boolean {
+    if (entry.lease === lease.id) return false
+    return entry.value !== value || this.#begun === lease.id
+  }
+
+  /** From the first state on that is whole, what stands on another lease is no earlier run's of ours. */
+  async #begin(): Promise<void> {
+    this.#beginning = true
+    try {
+      await this.#publisher.settled()
+      this.#begun = this.#session.current()?.lease.id
+    } catch (error) {
+      // it stops
+      if (!isFailure(error, 'unavailable')) throw error
+    } finally {
+      this.#beginning = false
+    }
+  }
+
   #tellHeld(keys: readonly string[]): void {
     const fresh = keys.filter((key) => !this.#held.includes(key))
     this.#held = keys
@@ -90,10 +116,3 @@ export class Published implements Backend {
       this.#log?.warn({ keys: fresh.slice(0, 3), count: fresh.length }, 'held by another, and left to it')
   }
 }
-
-/** Ours by its lease; or as we want it, so it is of an earlier run or means the same. */
-const isOurs = (
-  entry: { readonly value: string; readonly lease?: string },
-  value: string | undefined,
-  lease: Lease,
-): boolean => entry.lease === lease.id || entry.value === value

@@ -36,6 +36,8 @@ export interface PublisherOptions {
    * start and once in `sweepEvery` ms (one hour, with jitter), for what an earlier run or another hand has left.
    */
   readonly shared?: readonly string[]
+  /** Prefixes in `shared` that are followed all the same: where others may take or drop keys that the owner wants. */
+  readonly follows?: readonly string[]
   readonly sweepEvery?: number
   /** Whether an earlier run may have left anything in `shared`; it may, unless told otherwise. */
   readonly inherited?: boolean
@@ -160,13 +162,13 @@ export class Publisher {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { session, prefixes, log } = this.#options
+    const { session, prefixes, follows = [], log } = this.#options
     const unsubscribe = session.onChange(() => {
       this.#standing.forget()
       this.#repairs.forget()
       this.#want('sweep')
     })
-    const following = prefixes.map((prefix) => this.#follow(prefix, signal))
+    const following = [...prefixes, ...follows].map((prefix) => this.#follow(prefix, signal))
     let failures = 0
     while (!signal.aborted) {
       if (failures === 0) await this.#wake.next(longest, signal)

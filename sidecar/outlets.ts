@@ -54,11 +54,12 @@ export class Outlets {
     })
   }
 
-  /** Whether each has been in line once. */
+  /** Whether each is in line with the host. */
   get settled(): boolean {
     return this.#options.outlets.every((outlet) => {
       const backend = this.#backends.get(outlet)
-      return backend !== undefined && backend.trouble === undefined && backend.lag() === 0
+      // before the first word of the Engine nothing is behind
+      return this.#refused.has(outlet) && backend?.trouble === undefined && backend?.lag() === 0
     })
   }
 

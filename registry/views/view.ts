@@ -24,6 +24,8 @@ export interface View {
   host?(host: Host): readonly ViewEntry[]
   /** Whether a key is by its form one of this host's, also one that an earlier run has left. */
   owns(key: string, host: string): boolean
+  /** Several hosts may want the same key with the same value: one of them holds it, and another takes over when that one ends. */
+  readonly sharesKeys?: boolean
   /** What must be written in one transaction, where the tool reads all at every change; else each key is on its own. */
   groupOf?(key: string): string
 }

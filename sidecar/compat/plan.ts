@@ -19,6 +19,8 @@ export const compatSettings = (
     environment.DOCKER_HOST || !existsSync(peersSocket) ? {} : { DOCKER_HOST: `unix://${peersSocket}` }
   return readSettings(settings, {
     ...socket,
+    // ip:port alone cannot say that nobody answers there
+    OPENEBS_UNHEALTHY: 'withdraw',
     ...environment,
     // the URI names the registry
     OPENEBS_STORE: undefined,

@@ -221,6 +221,34 @@ for (const { name, start } of sites)
       await second.end('withdraw')
     })
 
+    await t.test('a key that two hosts want with the same value', async (t) => {
+      if (!site.strangeEntry) {
+        t.pass('every key tells its host')
+        return
+      }
+      const same = site.strangeEntry('same')
+      const [one, two] = [await Run.begin(t, site, 'h1'), await Run.begin(t, site, 'h2')]
+      one.publish([same, site.entry('h1', 'a')])
+      await stands(t, [same, site.entry('h1', 'a')], 'there')
+      two.publish([same, site.entry('h2', 'b')])
+      await stands(t, [same, site.entry('h1', 'a'), site.entry('h2', 'b')], 'both are content')
+      await settled(t, one)
+      await settled(t, two)
+      const before = await site.writes()
+      for (const run of [one, two, one, two]) {
+        run.backend.resync()
+        await pause(100)
+        await settled(t, run)
+      }
+      t.equal(await site.writes(), before, 'they do not take it from one another')
+      t.strictSame([...one.backend.held, ...two.backend.held], [], 'and nobody complains')
+      await one.end('withdraw')
+      two.backend.resync()
+      await stands(t, [same, site.entry('h2', 'b')], 'who is left has it')
+      await two.end('withdraw')
+      t.strictSame(await site.look(), {})
+    })
+
     await t.test('a server that hangs', async (t) => {
       const run = await Run.begin(t, site, 'h1')
       const [a, b] = [site.entry('h1', 'a'), site.entry('h1', 'b')]
