@@ -12,7 +12,7 @@ interface PublishedOptions {
   readonly store: Store
   /** Whose lease the entries are on. It is started and ended by its owner. */
   readonly session: Session
-  readonly view: Pick<View, 'owns' | 'groupOf' | 'sharesKeys'>
+  readonly view: Pick<View, 'owns' | 'groupOf' | 'shares'>
   readonly host: string
   readonly hooks?: PublisherHooks
   readonly log?: Pick<Log, 'info' | 'warn'>
@@ -41,7 +41,7 @@ export class Published implements Backend {
     this.description = store.description
     this.#session = session
     this.#log = log
-    const { groupOf, sharesKeys = false } = view
+    const { groupOf, shares } = view
     this.#publisher = new Publisher({
       store,
       session,
@@ -49,7 +49,8 @@ export class Published implements Backend {
       shared: [''],
       owns: (key) => this.#known.has(key) || view.owns(key, host),
       yields: (entry, value, lease) => !view.owns(entry.key, host) && this.#isAnothers(entry, value, lease),
-      ...(sharesKeys && { follows: [''] }),
+      // another host's end frees what both want: that is to be noticed at once
+      ...(shares && { follows: [''] }),
       ...(groupOf && { groupOf }),
       hooks: { ...hooks, yielded: (keys) => this.#tellHeld(keys) },
       ...(log && { log }),

@@ -10,6 +10,8 @@ import { describeSettings, readFlags, readSettings } from '../process/settings.t
 import { version } from '../process/version.ts'
 import { openEtcd } from '../registry/stores/etcd.ts'
 import { etcdSettings } from '../registry/stores/settings.ts'
+import { onSession } from '../registry/stores/view-store.ts'
+import { readView } from '../registry/views/views.ts'
 import { createApp } from './http/app.ts'
 import { sidecarOptions } from './options.ts'
 import { seatOf } from './seat.ts'
@@ -41,6 +43,17 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
     sidecarOptions(own, {
       docker: connectDocker(parseEndpoint(own)),
       openStore: (writer) => openEtcd(etcdSettings(own, writer)),
+      outlets: own.OPENEBS_VIEWS.map(readView)
+        .filter((found) => found !== undefined)
+        .map(({ name, view, root }) => ({
+          name,
+          view,
+          open: async (host, session) => {
+            if (!session) throw new Error('a view beside the registry is kept on its lease')
+            const store = await openEtcd({ ...etcdSettings(own, `${name}/${host}`), root })
+            return onSession(store, session, { host, view, log })
+          },
+        })),
       run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },
       log,
     }),

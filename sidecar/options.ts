@@ -5,7 +5,7 @@ import type { SidecarOptions } from './sidecar.ts'
 /** What the settings say, and what stands beside them, as a sidecar takes it. Pure. */
 export const sidecarOptions = (
   own: Settings,
-  parts: Pick<SidecarOptions, 'docker' | 'openStore' | 'run' | 'log'>,
+  parts: Pick<SidecarOptions, 'docker' | 'openStore' | 'outlets' | 'run' | 'log'>,
 ): SidecarOptions => ({
   ...parts,
   endpoint: own.DOCKER_HOST,

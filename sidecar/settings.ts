@@ -5,6 +5,7 @@ import { logLevels } from '../process/log.ts'
 import { list, seconds } from '../process/settings.ts'
 import { hostName } from '../registry/keys.ts'
 import { storeCredentials, storeUri } from '../registry/stores/settings.ts'
+import { readView, viewNames } from '../registry/views/views.ts'
 
 /** The sidecar's settings; each is also a flag (OPENEBS_STORE is --store). */
 export const settings = {
@@ -73,6 +74,19 @@ export const settings = {
     .enum(['withdraw', 'mark'])
     .default('withdraw')
     .describe('What becomes of the services of a paused container: withdrawn, or marked by their state.'),
+  OPENEBS_VIEWS: list(
+    z
+      .string()
+      .refine((text) => readView(text) !== undefined, `expected views out of ${viewNames.join(', ')}`),
+  )
+    .refine(
+      (all) => new Set(all.map((text) => readView(text)?.name)).size === all.length,
+      'expected each view once',
+    )
+    .default([])
+    .describe(
+      `Layouts of other tools that are kept in the same etcd, comma-separated: ${viewNames.join(', ')}. After "=" a domain (skydns) or a prefix.`,
+    ),
   OPENEBS_SWARM_POLL: seconds(1, 3600)
     .default(5)
     .describe('Seconds between two looks at the tasks of a swarm, on a manager: no event tells of them.'),

@@ -48,10 +48,14 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
     madeFor = identity
 
     const ofContainer = (container: Container): readonly ViewEntry[] => {
-      const about = { host, labels: container.labels }
-      const made = servicesOf(container, { host: host.host, addresses }, services).flatMap((service) =>
-        attempt(refused, container, () => view.instance?.(service, about) ?? []),
-      )
+      const all = servicesOf(container, { host: host.host, addresses }, services)
+      const made = all.flatMap((service) => {
+        const ports = all
+          .filter(({ protocol }) => protocol === service.protocol)
+          .map((one) => one.exposedPort)
+        const about = { host, labels: container.labels, ports }
+        return attempt(refused, container, () => view.instance?.(service, about) ?? [])
+      })
       if (keepFailed && made.length > 0) kept.set(container.id, made)
       return made.length === 0 && hasFailed(container) ? (kept.get(container.id) ?? []) : made
     }

@@ -92,7 +92,7 @@ const profiling = profiles ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profil
 /** Of a network for documentation: nobody has it. */
 const address = '198.51.100.7'
 
-export const ours: Subject = {
+const sidecar: Subject = {
   name: 'ours',
   async start(t, docker, etcd, settings = {}) {
     const [port] = await freePorts('127.0.0.1', 1)
@@ -110,6 +110,22 @@ export const ours: Subject = {
   inventory: '/openebs/v1/inventory/h1/',
 }
 
+/** Ours under the peer's command line, which writes what the peer wrote and nothing else. */
+const compat: Subject = {
+  name: 'ours',
+  async start(t, docker, etcd, settings = {}) {
+    const [port] = await freePorts('127.0.0.1', 1)
+    return new Running(t, [program, '-ip', address, `${etcd.uri}/services`], {
+      OPENEBS_HOST: 'h1',
+      OPENEBS_LISTEN: `127.0.0.1:${port}`,
+      DOCKER_HOST: docker,
+      ...profiling,
+      ...settings,
+    })
+  },
+  registry: (view) => inKeys(view, '/services/'),
+}
+
 /** PEER_REGISTRATOR is a command line in which {registry} stands for etcd://host:port/services. */
 const peerOf = (command: string): Subject => ({
   name: 'peer',
@@ -121,6 +137,8 @@ const peerOf = (command: string): Subject => ({
 })
 
 const command = process.env.PEER_REGISTRATOR
+/** LAYOUT=registrator measures ours under the peer's command line. */
+export const ours = process.env.LAYOUT === 'registrator' ? compat : sidecar
 export const subjects: readonly Subject[] = command ? [ours, peerOf(command)] : [ours]
 
 /** A single etcd as a subject may need it: the peer writes by the API of etcd 2. */

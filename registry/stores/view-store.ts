@@ -8,7 +8,7 @@ import type { View } from '../views/view.ts'
 
 export interface ViewStoreOptions {
   readonly host: string
-  readonly view: Pick<View, 'owns' | 'groupOf'>
+  readonly view: Pick<View, 'owns' | 'groupOf' | 'shares'>
   readonly log: Log
   readonly hooks?: PublisherHooks
 }

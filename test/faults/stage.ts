@@ -9,6 +9,7 @@ import { Random } from '../support/random.ts'
 import { SidecarProcess } from '../support/sidecar-process.ts'
 import { differences } from '../support/truth.ts'
 import { Load } from './load.ts'
+import { type FaultTarget, startTarget, targetDifferences } from './targets.ts'
 
 export interface StageOptions {
   readonly etcd?: EtcdOptions
@@ -20,12 +21,14 @@ export interface StageOptions {
   readonly changedByTest?: (key: string) => boolean
 }
 
-const host = 'h1'
-const address = '198.51.100.7'
+export const host = 'h1'
+export const address = '198.51.100.7'
 
 /** A host with its engine, its sidecar and an etcd: all of them real. They live through all faults of a file. */
 export class Stage {
   readonly engine: EngineHost
+  /** What the sidecar writes to, where that is not the registry. */
+  readonly target: FaultTarget | undefined
   readonly etcd: EtcdCluster
   readonly proxies: readonly TcpProxy[]
   readonly settings: Record<string, string>
@@ -40,12 +43,13 @@ export class Stage {
 
   private constructor(
     t: Teardown,
-    parts: Pick<Stage, 'engine' | 'etcd' | 'proxies' | 'settings' | 'sidecar'>,
+    parts: Pick<Stage, 'engine' | 'etcd' | 'target' | 'proxies' | 'settings' | 'sidecar'>,
     changedByTest: (key: string) => boolean = () => false,
   ) {
     this.#changedByTest = changedByTest
     this.#test = t
     this.engine = parts.engine
+    this.target = parts.target
     this.etcd = parts.etcd
     this.proxies = parts.proxies
     this.settings = parts.settings
@@ -58,8 +62,10 @@ export class Stage {
     const [etcd] = await Promise.all([startEtcd(t, options.etcd), engine.start()])
     const members = etcd.members.map((member) => member.address)
     const proxies = options.proxied ? await Promise.all(members.map((member) => startProxy(t, member))) : []
+    const store = options.proxied ? `etcd://${proxies.map((proxy) => proxy.address).join()}` : etcd.uri
+    const target = await startTarget(t, etcd)
     const settings = {
-      OPENEBS_STORE: options.proxied ? `etcd://${proxies.map((proxy) => proxy.address).join()}` : etcd.uri,
+      ...(target ? {} : { OPENEBS_STORE: store }),
       DOCKER_HOST: engine.endpoint,
       OPENEBS_HOST: host,
       OPENEBS_ADDRESS: address,
@@ -67,9 +73,9 @@ export class Stage {
       ...options.settings,
     }
     await Load.prepare(engine)
-    const sidecar = await SidecarProcess.start(t, settings)
+    const sidecar = await SidecarProcess.start(t, settings, target?.args)
     await sidecar.ready()
-    return new Stage(t, { engine, etcd, proxies, settings, sidecar }, options.changedByTest)
+    return new Stage(t, { engine, etcd, target, proxies, settings, sidecar }, options.changedByTest)
   }
 
   /** What the sidecar listens on: a successor that listens there too need not wait for its lease. */
@@ -80,7 +86,7 @@ export class Stage {
   /** Starts a sidecar, on the seat of the one before unless another is set. */
   async startSidecar(settings: Readonly<Record<string, string>> = {}): Promise<void> {
     const all = { ...this.settings, OPENEBS_LISTEN: this.seat, ...settings }
-    this.sidecar = await SidecarProcess.start(this.#test, all)
+    this.sidecar = await SidecarProcess.start(this.#test, all, this.target?.args)
   }
 
   /** Has the engine run with these settings (daemon.json); restarts it where it does not. */
@@ -98,23 +104,27 @@ export class Stage {
   }
 
   async watch(): Promise<void> {
+    if (this.target) return
     this.monitor = await Monitor.start(this.#test, this.etcd, host, { mayChange: this.#changedByTest })
   }
 
   readonly etcdctl = (...args: string[]): Promise<string> => this.etcd.ctl(...args)
 
   /** What the registry and the host differ in. */
-  readonly differences = (): Promise<string[]> =>
-    differences({
+  readonly differences = (): Promise<string[]> => {
+    const sides = {
       docker: this.engine.docker,
       etcdctl: this.etcdctl,
       host,
       address,
       settings: this.settings,
-    })
+    }
+    return this.target ? targetDifferences(sides, this.target) : differences(sides)
+  }
 
   /** What is wrong in the journal, in the light of what was killed. */
-  readonly journal = (): Promise<string[]> => journalFaults(this.etcdctl, host, this.load.killed)
+  readonly journal = async (): Promise<string[]> =>
+    this.target ? [] : journalFaults(this.etcdctl, host, this.load.killed)
 
   /**
    * Waits until the registry equals the host. It is late when a comparison that began after `ms` finds a difference: what

@@ -156,6 +156,20 @@ const wantedOf = async (sides: Sides): Promise<Map<string, Fields>> => {
   return wanted
 }
 
+/** The instances that a host's containers have: "<service>/<instance>" -> "ip:port" of the best endpoint. */
+export const serviceTruth = async (sides: Sides): Promise<Map<string, string>> => {
+  const containers = await inspect<Inspected>(
+    sides.docker,
+    ['ps', '-aq', '--no-trunc'],
+    ['inspect', '--type', 'container'],
+  )
+  return new Map(
+    containers
+      .flatMap((one) => servicesOf(one, sides))
+      .map(([key, { address, port }]) => [key.slice('services/'.length), `${address}:${port}`]),
+  )
+}
+
 /** What docker knows of a VSM. Of a running one without a health check its portal decides: that is not asked here. */
 const vsmFields = (one: Inspected): Fields => {
   const { Status, Health } = one.State

@@ -1,0 +1,76 @@
+import type { EtcdCluster, Teardown } from '../support/etcd.ts'
+import { type Sides, serviceTruth } from '../support/truth.ts'
+
+/** Where the sidecar registers instead of in the registry, for the same faults: FAULT_TARGET names one. */
+export interface FaultTarget {
+  /** The sidecar's command line. */
+  readonly args: readonly string[]
+  /** What stands there by an independent client: "<service>/<instance>" -> "ip:port". */
+  look(): Promise<ReadonlyMap<string, string>>
+  /** Its server stands still, and goes on; dies, and comes back with its data. */
+  pause(): Promise<void>
+  resume(): Promise<void>
+  kill(): Promise<void>
+  restart(): Promise<void>
+}
+
+type Maker = (t: Teardown, etcd: EtcdCluster) => Promise<FaultTarget>
+
+const ip = ['-ip', '198.51.100.7']
+
+/** What etcdctl prints of all below a prefix. */
+const pairs = async (etcd: EtcdCluster, prefix: string): Promise<[key: string, value: string][]> => {
+  const { kvs = [] } = JSON.parse(await etcd.ctl('get', '--prefix', prefix, '-w', 'json')) as {
+    kvs?: { key: string; value: string }[]
+  }
+  const text = (base64: string) => Buffer.from(base64, 'base64').toString()
+  return kvs.map(({ key, value }) => [text(key).slice(prefix.length), text(value)])
+}
+
+const member = (etcd: EtcdCluster): Pick<FaultTarget, 'pause' | 'resume' | 'kill' | 'restart'> => ({
+  pause: async () => etcd.member.pause(),
+  resume: async () => etcd.member.resume(),
+  kill: () => etcd.member.kill(),
+  restart: () => etcd.member.start(),
+})
+
+/** A new one is a line here. */
+const makers: Readonly<Record<string, Maker>> = {
+  etcd: async (_t, etcd) => ({
+    args: [...ip, `${etcd.uri}/services`],
+    look: async () => new Map(await pairs(etcd, '/services/')),
+    ...member(etcd),
+  }),
+  skydns2: async (_t, etcd) => ({
+    args: [...ip, `skydns2://${etcd.member.address}/example.org`],
+    look: async () =>
+      new Map(
+        (await pairs(etcd, '/skydns/org/example/')).map(([key, value]) => {
+          const { host, port } = JSON.parse(value) as { host: string; port: number }
+          return [key, `${host}:${port}`]
+        }),
+      ),
+    ...member(etcd),
+  }),
+}
+
+export const startTarget = async (t: Teardown, etcd: EtcdCluster): Promise<FaultTarget | undefined> => {
+  const name = process.env.FAULT_TARGET
+  if (!name) return undefined
+  const make = makers[name]
+  if (!make) throw new Error(`FAULT_TARGET: expected one of ${Object.keys(makers).join(', ')}, not ${name}`)
+  return make(t, etcd)
+}
+
+/** Every way in which a target differs from the host, a line each. */
+export const targetDifferences = async (sides: Sides, target: FaultTarget): Promise<string[]> => {
+  const [actual, wanted] = await Promise.all([target.look(), serviceTruth(sides)])
+  const found: string[] = []
+  for (const [key, endpoint] of wanted) {
+    const has = actual.get(key)
+    if (has === undefined) found.push(`missing: ${key}`)
+    else if (has !== endpoint) found.push(`${key} is ${has}, should be ${endpoint}`)
+  }
+  for (const key of actual.keys()) if (!wanted.has(key)) found.push(`stale: ${key}`)
+  return found
+}
