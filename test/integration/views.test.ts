@@ -14,6 +14,8 @@ if (process.getuid?.() !== 0) {
   process.exit()
 }
 
+const patience = { ms: 10_000 }
+
 t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
   const engine = await EngineHost.prepare(t)
   const { docker } = engine
@@ -85,7 +87,7 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
     const traefik = await until(async () => {
       const all = Object.entries(await view('traefik/'))
       return all.length >= 3 ? all : undefined
-    })
+    }, patience)
     const server = traefik?.find(([key]) => key.includes('/servers/'))
     t.match(server?.[0], /^http\/services\/[^/]+\/loadBalancer\/servers\/\d+\/url$/)
     t.equal(server?.[1], 'http://198.51.100.7:18080')
@@ -103,12 +105,10 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
   await t.test('a VSM', async (t) => {
     const labels = targetLabels({
       volume: 'data',
-      uuid: '11111111-2222-4333-8444-555555555555',
-      iqn: 'iqn.2016-09.com.openebs:data',
-      portal: '198.51.100.7:3270',
+      portals: ['198.51.100.7:3270'],
       size: 64 << 20,
       epoch: 1,
-    } as never)
+    })
     await docker(
       ...['run', '-d', '--name', 'vsm-data', '-p', '3270:3260', '--expose', '3260'],
       ...Object.entries(labels).flatMap(([name, value]) => ['-l', `${name}=${value}`]),
@@ -130,7 +130,7 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
       until(async () => {
         const { warnings } = JSON.parse(await sidecar.get('/readyz')) as { warnings: string[] }
         return warnings.find((one) => what.test(one))
-      })
+      }, patience)
     await run('twice1', 18_081, '-e', 'SERVICE_80_ID=same')
     await run('twice2', 18_082, '-e', 'SERVICE_80_ID=same')
     t.match(
@@ -152,7 +152,6 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
       Labels: { SERVICE_BIG: 'x'.repeat(1 << 20) },
       HostConfig: { PortBindings: { '80/tcp': [{ HostPort: '18087' }] } },
     }
-    await engine.exec('true')
     const created = await post(engine.endpoint, '/containers/create?name=big', body)
     t.equal(created, 201)
     await docker('start', 'big')
