@@ -4,7 +4,7 @@ import type { OpenBackend } from '../backend.ts'
 import type { PublisherHooks } from '../publisher.ts'
 import { registratorView, skydns2View } from '../views/registrator.ts'
 import type { View } from '../views/view.ts'
-import { openEtcd } from './etcd.ts'
+import { openEtcd, parseStoreUri } from './etcd.ts'
 import { etcdSettings, type StoreSettings } from './settings.ts'
 import { onOwnLease } from './view-store.ts'
 
@@ -33,6 +33,7 @@ export type Credentials = Omit<StoreSettings, 'OPENEBS_STORE'>
 type Scheme = (rest: string, credentials: Credentials) => Target
 
 const etcdAt = (uri: string, root: string, view: View, credentials: Credentials): Target => {
+  parseStoreUri(uri)
   const settings = { ...etcdSettings({ ...credentials, OPENEBS_STORE: uri }), root }
   return {
     view,
