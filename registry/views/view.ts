@@ -8,6 +8,8 @@ export interface About {
   readonly host: Host
   /** All labels of the container. */
   readonly labels: Readonly<Record<string, string>>
+  /** Of an instance: the ports inside the container that are services of its protocol, where that is known. */
+  readonly ports?: readonly number[]
 }
 
 /**
@@ -24,6 +26,11 @@ export interface View {
   host?(host: Host): readonly ViewEntry[]
   /** Whether a key is by its form one of this host's, also one that an earlier run has left. */
   owns(key: string, host: string): boolean
+  /**
+   * Whether several hosts want a key, all with the same value: it stands as long as one of them does, and who finds it
+   * with that value under another's lease leaves it.
+   */
+  shares?(key: string): boolean
   /** What must be written in one transaction, where the tool reads all at every change; else each key is on its own. */
   groupOf?(key: string): string
 }
