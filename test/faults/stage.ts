@@ -9,7 +9,7 @@ import { Random } from '../support/random.ts'
 import { SidecarProcess } from '../support/sidecar-process.ts'
 import { differences } from '../support/truth.ts'
 import { Load } from './load.ts'
-import { type FaultTarget, startTarget, targetDifferences } from './targets.ts'
+import { type FaultTarget, startTarget, targetDifferences, viewDifferences, views } from './targets.ts'
 
 export interface StageOptions {
   readonly etcd?: EtcdOptions
@@ -65,7 +65,7 @@ export class Stage {
     const store = options.proxied ? `etcd://${proxies.map((proxy) => proxy.address).join()}` : etcd.uri
     const target = await startTarget(t, etcd)
     const settings = {
-      ...(target ? {} : { OPENEBS_STORE: store }),
+      ...(target ? {} : { OPENEBS_STORE: store, OPENEBS_VIEWS: views }),
       DOCKER_HOST: engine.endpoint,
       OPENEBS_HOST: host,
       OPENEBS_ADDRESS: address,
@@ -111,7 +111,7 @@ export class Stage {
   readonly etcdctl = (...args: string[]): Promise<string> => this.etcd.ctl(...args)
 
   /** What the registry and the host differ in. */
-  readonly differences = (): Promise<string[]> => {
+  readonly differences = async (): Promise<string[]> => {
     const sides = {
       docker: this.engine.docker,
       etcdctl: this.etcdctl,
@@ -119,7 +119,9 @@ export class Stage {
       address,
       settings: this.settings,
     }
-    return this.target ? targetDifferences(sides, this.target) : differences(sides)
+    if (this.target) return targetDifferences(sides, this.target)
+    const found = await differences(sides)
+    return found.length > 0 ? found : viewDifferences(sides, this.etcd)
   }
 
   /** What is wrong in the journal, in the light of what was killed. */

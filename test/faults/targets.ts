@@ -1,5 +1,8 @@
+import { startConsul } from '../support/consul.ts'
+import { pairsBelow } from '../support/consul-sites.ts'
 import type { EtcdCluster, Teardown } from '../support/etcd.ts'
 import { type Sides, serviceTruth } from '../support/truth.ts'
+import { host } from './stage.ts'
 
 /** Where the sidecar registers instead of in the registry, for the same faults: FAULT_TARGET names one. */
 export interface FaultTarget {
@@ -34,6 +37,19 @@ const member = (etcd: EtcdCluster): Pick<FaultTarget, 'pause' | 'resume' | 'kill
   restart: () => etcd.member.start(),
 })
 
+/** Of a server that a test starts beside etcd. */
+const started = (server: {
+  pause(): void
+  resume(): void
+  kill(): Promise<void>
+  start(): Promise<void>
+}): Pick<FaultTarget, 'pause' | 'resume' | 'kill' | 'restart'> => ({
+  pause: async () => server.pause(),
+  resume: async () => server.resume(),
+  kill: () => server.kill(),
+  restart: () => server.start(),
+})
+
 /** A new one is a line here. */
 const makers: Readonly<Record<string, Maker>> = {
   etcd: async (_t, etcd) => ({
@@ -52,6 +68,30 @@ const makers: Readonly<Record<string, Maker>> = {
       ),
     ...member(etcd),
   }),
+  consul: async (t) => {
+    const server = await startConsul(t)
+    return {
+      args: [...ip, `consul://${server.address}`],
+      look: async () => {
+        const told = (await server.client.call('GET', '/v1/agent/services')) as Record<
+          string,
+          { ID: string; Service: string; Address: string; Port: number }
+        >
+        return new Map(
+          Object.values(told).map((one) => [`${one.Service}/${one.ID}`, `${one.Address}:${one.Port}`]),
+        )
+      },
+      ...started(server),
+    }
+  },
+  consulkv: async (t) => {
+    const server = await startConsul(t)
+    return {
+      args: [...ip, `consulkv://${server.address}/services`],
+      look: async () => new Map(Object.entries(await pairsBelow(server.client, 'services'))),
+      ...started(server),
+    }
+  },
 }
 
 export const startTarget = async (t: Teardown, etcd: EtcdCluster): Promise<FaultTarget | undefined> => {
@@ -65,12 +105,47 @@ export const startTarget = async (t: Teardown, etcd: EtcdCluster): Promise<Fault
 /** Every way in which a target differs from the host, a line each. */
 export const targetDifferences = async (sides: Sides, target: FaultTarget): Promise<string[]> => {
   const [actual, wanted] = await Promise.all([target.look(), serviceTruth(sides)])
+  return compare('target', actual, wanted)
+}
+
+const compare = (
+  what: string,
+  actual: ReadonlyMap<string, string>,
+  wanted: ReadonlyMap<string, string>,
+): string[] => {
   const found: string[] = []
   for (const [key, endpoint] of wanted) {
     const has = actual.get(key)
-    if (has === undefined) found.push(`missing: ${key}`)
-    else if (has !== endpoint) found.push(`${key} is ${has}, should be ${endpoint}`)
+    if (has === undefined) found.push(`${what}: missing: ${key}`)
+    else if (has !== endpoint) found.push(`${what}: ${key} is ${has}, should be ${endpoint}`)
   }
-  for (const key of actual.keys()) if (!wanted.has(key)) found.push(`stale: ${key}`)
+  for (const key of actual.keys()) if (!wanted.has(key)) found.push(`${what}: stale: ${key}`)
   return found
+}
+
+/** Views that stand beside the registry under all of its faults. */
+export const views = 'registrator=/old,skydns=example.org'
+
+/** Every way in which these differ from the host; names of DNS are plain here, as the load's are. */
+export const viewDifferences = async (sides: Sides, etcd: EtcdCluster): Promise<string[]> => {
+  const [old, dns, truth] = await Promise.all([
+    pairs(etcd, '/old/'),
+    pairs(etcd, '/skydns/org/example/'),
+    serviceTruth(sides),
+  ])
+  const named = [...truth].map(([key, endpoint]): [string, string] => {
+    const [service = '', instance = ''] = key.split('/')
+    const [, container = '', port = ''] = instance.split(':')
+    return [`${service}/_tcp/_${service}/${host}/${container}-${port}`, endpoint]
+  })
+  const found = dns
+    .filter(([key]) => !key.startsWith('host/'))
+    .map(([key, value]): [string, string] => {
+      const { host, port } = JSON.parse(value) as { host: string; port: number }
+      return [key, `${host}:${port}`]
+    })
+  return [
+    ...compare('view registrator', new Map(old), truth),
+    ...compare('view skydns', new Map(found), new Map(named)),
+  ]
 }

@@ -1,3 +1,4 @@
+import { isFailure } from '../../process/failure.ts'
 import type { OpenBackend } from '../../registry/backend.ts'
 import { toText } from '../../registry/keys.ts'
 import { Mirror, type Place, type PlaceSession } from '../../registry/mirror.ts'
@@ -120,9 +121,12 @@ const prefix = 'some where/services'
 
 /** All keys below the prefix. */
 export const pairsBelow = async (client: ConsulClient, root: string): Promise<Record<string, string>> => {
-  const answer = await client
-    .call('GET', `/v1/kv/${root.split('/').map(pathPart).join('/')}/?recurse`)
-    .catch(() => [])
+  const path = `/v1/kv/${root.split('/').map(pathPart).join('/')}/?recurse`
+  const answer = await client.call('GET', path).catch((error: unknown) => {
+    // there are none
+    if (!isFailure(error, 'not-found')) throw error
+    return []
+  })
   const pairs = answer as { Key: string; Value: string | null }[]
   return Object.fromEntries(
     pairs.map(({ Key, Value }) => [
