@@ -51,7 +51,7 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
           view,
           open: async (host, session) => {
             if (!session) throw new Error('a view beside the registry is kept on its lease')
-            const store = await openEtcd({ ...etcdSettings(own, `${name}/${host}`), root })
+            const store = await openEtcd({ ...etcdSettings(own, `sidecar/${host}/${name}`), root })
             return onSession(store, session, { host, view, log })
           },
         })),

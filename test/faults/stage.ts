@@ -21,8 +21,8 @@ export interface StageOptions {
   readonly changedByTest?: (key: string) => boolean
 }
 
-export const host = 'h1'
-export const address = '198.51.100.7'
+const host = 'h1'
+const address = '198.51.100.7'
 
 /** A host with its engine, its sidecar and an etcd: all of them real. They live through all faults of a file. */
 export class Stage {

@@ -2,7 +2,6 @@ import { startConsul } from '../support/consul.ts'
 import { pairsBelow } from '../support/consul-sites.ts'
 import type { EtcdCluster, Teardown } from '../support/etcd.ts'
 import { type Sides, serviceTruth } from '../support/truth.ts'
-import { host } from './stage.ts'
 
 /** Where the sidecar registers instead of in the registry, for the same faults: FAULT_TARGET names one. */
 export interface FaultTarget {
@@ -136,7 +135,7 @@ export const viewDifferences = async (sides: Sides, etcd: EtcdCluster): Promise<
   const named = [...truth].map(([key, endpoint]): [string, string] => {
     const [service = '', instance = ''] = key.split('/')
     const [, container = '', port = ''] = instance.split(':')
-    return [`${service}/_tcp/_${service}/${host}/${container}-${port}`, endpoint]
+    return [`${service}/_tcp/_${service}/${sides.host}/${container}-${port}`, endpoint]
   })
   const found = dns
     .filter(([key]) => !key.startsWith('host/'))

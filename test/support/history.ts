@@ -71,8 +71,8 @@ export class History {
       (['inventory', 'events'].includes(parts[0] ?? '') && parts[1] === host) ||
       (parts[0] === 'services' && parts[2]?.startsWith(`${host}:`) === true) ||
       (parts[0] === 'vsms' && parts[2] === host) ||
-      key === `fences/sidecar/${host}` ||
-      key === `fences/sidecar%2F${host}`
+      // its own, and that of each of its views
+      new RegExp(`^fences/sidecar(?:/|%2F)${host}(?:$|/|%2F)`).test(key)
     )
   }
 
