@@ -147,6 +147,40 @@ t.test('what DNS cannot carry is refused, and says why', async (t) => {
   refused(() => ofService({ service: 'x'.repeat(62) }, long), /more than 253 octets/)
 })
 
+t.test('what is long is made shorter, and what differs in case alone keeps keys of its own', async (t) => {
+  const labels = (more: Partial<Service>) => ofService(more)[0]?.[0].split('/') ?? []
+  const edge = labels({ service: 'x'.repeat(63) })
+  t.ok(
+    edge.every((label) => label.length <= 63),
+    'a service stands behind a "_" as well',
+  )
+  const long = { service: 's'.repeat(62), host: 'h'.repeat(63) }
+  const [one, other] = ['1', '2'].map((end) => labels({ ...long, container: `${'c'.repeat(60)}${end}` }))
+  t.equal(one?.join('.').length, 253, 'the instance has what the others leave')
+  t.not(one?.at(-1), other?.at(-1))
+
+  const [small, capital] = ['vsm1', 'VSM1'].map((name) =>
+    keys(ofVsm({ vsm: name })).filter((key) => !view.shares?.(key)),
+  )
+  t.strictSame(
+    small?.filter((key) => capital?.includes(key)),
+    [],
+    'VSMs of one host',
+  )
+  t.ok(capital?.every((key) => key.startsWith('local/openebs/vsm/vsm1/') && view.owns(key, 'h1')))
+  const containers = ['c1', 'C1'].map((container) => keys(ofService({ container }))[0])
+  t.not(containers[0], containers[1], 'containers of one host')
+  const hosts = ['h1', 'H1'].map((name) => keys(ofHost({ host: name }))[0] ?? '')
+  t.strictSame(
+    hosts.map((key) => [view.owns(key, 'h1'), view.owns(key, 'H1')]),
+    [
+      [true, false],
+      [false, true],
+    ],
+    'hosts',
+  )
+})
+
 t.test('whose a key is', async (t) => {
   for (const key of keys([...ofService(), ...ofVsm(), ...ofHost()]))
     t.equal(view.owns(key, 'h1'), !key.startsWith('arpa/'), key)
