@@ -5,6 +5,7 @@ export type Entries = readonly (readonly [key: string, write: () => string])[]
 
 /** What became of an object that is kept. */
 interface Page {
+  readonly object: object
   readonly records: readonly (readonly [key: string, value: string | Error])[]
   /** The last pass that had it, and where in it. */
   pass: number
@@ -14,7 +15,7 @@ interface Page {
 /**
  * The records of many objects, pass by pass: `begin`, `keep` for each object that is there, `end`. The records of an
  * object that was there before, the very same one, stay as they are, so a pass costs what has changed. Of objects that
- * claim the same key the last one of a pass has it.
+ * claim the same key one has it (`lost` tells of the others).
  */
 export class Ledger {
   /** Text by key, as of the last `end`. */
@@ -25,9 +26,17 @@ export class Ledger {
   readonly #holders = new Map<string, Page>()
   /** Whether several objects claim a key. */
   #contested = false
+  /** Claims that were lost to another object, as of the last `end`. */
+  readonly lost: { readonly key: string; readonly object: object; readonly to: object }[] = []
+  readonly #compare: ((a: object, b: object) => number) | undefined
   #added: Page[] = []
   #pass = 0
   #kept = 0
+
+  /** `compare`: who of those that claim a key has it, the later one; the last of the pass, unless given. */
+  constructor(compare?: (a: object, b: object) => number) {
+    this.#compare = compare
+  }
 
   begin(): void {
     this.#pass += 1
@@ -39,7 +48,7 @@ export class Ledger {
     let page = this.#pages.get(object)
     if (page?.pass === this.#pass) return
     if (!page) {
-      page = { records: entriesOf(object).map(written), pass: 0, order: 0 }
+      page = { object, records: entriesOf(object).map(written), pass: 0, order: 0 }
       this.#pages.set(object, page)
       this.#added.push(page)
     }
@@ -80,7 +89,10 @@ export class Ledger {
   #enter(page: Page): void {
     for (const [key, value] of page.records) {
       const holder = this.#holders.get(key)
-      if (holder && holder !== page) this.#contested = true
+      if (holder && holder !== page) {
+        this.#contested = true
+        this.lost.push({ key, object: holder.object, to: page.object })
+      }
       this.#strike(key)
       this.#holders.set(key, page)
       if (typeof value === 'string') this.desired.set(key, value)
@@ -94,7 +106,11 @@ export class Ledger {
     this.refused.clear()
     this.#holders.clear()
     this.#contested = false
-    const pages = [...this.#pages.values()].sort((a, b) => a.order - b.order)
+    this.lost.length = 0
+    const compare = this.#compare
+    const pages = [...this.#pages.values()].sort(
+      (a, b) => (compare?.(a.object, b.object) ?? 0) || a.order - b.order,
+    )
     for (const page of pages) this.#enter(page)
   }
 }

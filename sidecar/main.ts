@@ -14,6 +14,7 @@ import { onSession } from '../registry/stores/view-store.ts'
 import { readView } from '../registry/views/views.ts'
 import { createApp } from './http/app.ts'
 import { sidecarOptions } from './options.ts'
+import { PrometheusFile } from './prometheus-file.ts'
 import { seatOf } from './seat.ts'
 import { type Settings, settings } from './settings.ts'
 import { Sidecar } from './sidecar.ts'
@@ -59,9 +60,11 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
     }),
   )
   const { metrics } = sidecar
+  const file = own.OPENEBS_PROMETHEUS_FILE
+  const targets = file === undefined ? undefined : new PrometheusFile(file, log)
   const app = createApp({
     missing: () => sidecar.missing(),
-    warnings: () => sidecar.warnings,
+    warnings: () => [...sidecar.warnings, ...(targets?.warnings ?? [])],
     metrics: metrics.registry,
     store: () => sidecar.store,
     stop,
@@ -70,7 +73,7 @@ await runProcess(createLog(name, 'info'), async (stack, stop) => {
   stack.use(await listen(app, address))
   log.info({ version, listen: own.OPENEBS_LISTEN, docker: own.DOCKER_HOST }, 'started')
   giveBackMemory(stop)
-  await sidecar.run(stop)
+  await Promise.all([sidecar.run(stop), targets?.run(() => sidecar.store, stop)])
 })
 
 /** What is wrong with the settings is said in plain text: whoever starts this by hand reads it. */

@@ -46,7 +46,7 @@ const splitVariable = (line: string): [string, string] => {
 }
 
 /** "a,b\,c" -> a and "b,c". */
-const splitTags = (text: string): string[] =>
+export const splitTags = (text: string): string[] =>
   text
     .split(/(?<!\\),/)
     .map((tag) => tag.replaceAll('\\,', ','))

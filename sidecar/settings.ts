@@ -100,6 +100,13 @@ export const settings = {
     .max(1_000_000)
     .default(10_000)
     .describe('Events that are kept in the journal at most; the oldest go first. 0: no journal.'),
+  OPENEBS_PROMETHEUS_FILE: z
+    .string()
+    .regex(/^\/.*[^/]\.json$/, 'expected an absolute path that ends in .json')
+    .optional()
+    .describe(
+      "A file that holds the services of all hosts as targets for Prometheus' file_sd_configs. Default: none.",
+    ),
   OPENEBS_LOG_LEVEL: z
     .enum(logLevels)
     .default('info')

@@ -32,7 +32,7 @@ const most = 14_000
  * time; apart from that a pure function of its arguments. Of containers that claim the same key the one made first has it.
  */
 export const createViewEntries = (view: View, { services, keepFailed = false }: ViewRules) => {
-  let ledger = new Ledger()
+  let ledger = new Ledger(firstMadeLast)
   let madeFor = ''
   const refused = new Map<object, string>()
   const kept = new Map<string, readonly ViewEntry[]>()
@@ -44,7 +44,7 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
   ): ViewEntries => {
     const addresses = host.addresses ?? [host.address]
     const identity = [host.host, ...addresses].join(' ')
-    if (identity !== madeFor) ledger = new Ledger()
+    if (identity !== madeFor) ledger = new Ledger(firstMadeLast)
     madeFor = identity
 
     const ofContainer = (container: Container): readonly ViewEntry[] => {
@@ -81,7 +81,7 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
     for (const id of kept.keys()) if (!snapshot.containers.has(id)) kept.delete(id)
     return {
       desired: ledger.desired,
-      refused: new Set([...refused.values(), ...refusedNow.values()]),
+      refused: new Set([...refused.values(), ...refusedNow.values(), ...ledger.lost.flatMap(lostTo)]),
     }
   }
 }
@@ -99,6 +99,21 @@ const attempt = (
     return []
   }
 }
+
+/** Of two containers that claim a key the one has it that was made first. What is no container comes before both. */
+const firstMadeLast = (a: object, b: object): number =>
+  isContainer(a) && isContainer(b)
+    ? b.created.localeCompare(a.created) || b.id.localeCompare(a.id)
+    : Number(isContainer(a)) - Number(isContainer(b))
+
+const isContainer = (object: object): object is Container => 'created' in object && 'id' in object
+
+const lostTo = ({ key, object, to }: Ledger['lost'][number]): string[] =>
+  isContainer(object) && isContainer(to)
+    ? [
+        `container ${object.name}: "${key}" is the key of container ${to.name} already: one of them needs another SERVICE_ID`,
+      ]
+    : []
 
 const toWrite = (entries: readonly ViewEntry[]) => entries.map(([key, value]) => [key, () => value] as const)
 

@@ -1,10 +1,15 @@
 import { Failure } from '../../process/failure.ts'
 import type { Log } from '../../process/log.ts'
 import type { OpenBackend } from '../backend.ts'
+import { Mirror, type Place } from '../mirror.ts'
 import type { PublisherHooks } from '../publisher.ts'
+import { consulView } from '../views/consul.ts'
 import { registratorView, skydns2View } from '../views/registrator.ts'
 import type { View } from '../views/view.ts'
-import { openEtcd } from './etcd.ts'
+import { consulKvSchemes, consulKvSettings, consulSchemes, consulSettings } from './consul/settings.ts'
+import { consulAgent } from './consul-agent.ts'
+import { consulKv } from './consul-kv.ts'
+import { openEtcd, parseStoreUri } from './etcd.ts'
 import { etcdSettings, type StoreSettings } from './settings.ts'
 import { onOwnLease } from './view-store.ts'
 
@@ -33,6 +38,7 @@ export type Credentials = Omit<StoreSettings, 'OPENEBS_STORE'>
 type Scheme = (rest: string, credentials: Credentials) => Target
 
 const etcdAt = (uri: string, root: string, view: View, credentials: Credentials): Target => {
+  parseStoreUri(uri)
   const settings = { ...etcdSettings({ ...credentials, OPENEBS_STORE: uri }), root }
   return {
     view,
@@ -68,12 +74,52 @@ const skydns2 =
     return etcdAt(`${store}://${hosts}`, '/skydns', skydns2View(domain), credentials)
   }
 
+/** What is kept by a mirror. `place` is made for a host. */
+const mirrored = (view: View, root: string, place: (occupant: Occupant) => Place): Target => ({
+  view,
+  root,
+  open: async (occupant) => {
+    const { log, hooks } = occupant
+    const written = hooks?.written
+    return {
+      backend: new Mirror({
+        place: place(occupant),
+        log,
+        ...(written && {
+          written: (changes) => written(changes.map((change) => ({ ...change, guard: 'any' }))),
+        }),
+      }),
+      close: async () => {},
+    }
+  },
+})
+
+/** Consul's own variables say the rest, as in its other clients. */
+const consul =
+  (scheme: (typeof consulSchemes)[number]): Scheme =>
+  (rest) => {
+    const settings = consulSettings(`${scheme}://${rest}`)
+    return mirrored(consulView(), '', ({ host, log }) => consulAgent({ ...settings, host, log }))
+  }
+
+const consulKeys =
+  (scheme: (typeof consulKvSchemes)[number]): Scheme =>
+  (rest) => {
+    const settings = consulKvSettings(`${scheme}://${rest}`)
+    const view = registratorView()
+    return mirrored(view, settings.prefix, ({ host, ttl }) =>
+      consulKv({ ...settings, host, ttl, owns: (key) => view.owns(key, host) }),
+    )
+  }
+
 /** A new kind of registry is a line here. */
 const schemes: Readonly<Record<string, Scheme>> = {
   etcd: etcd('etcd'),
   etcds: etcd('etcds'),
   skydns2: skydns2('etcd'),
   skydns2s: skydns2('etcds'),
+  ...Object.fromEntries(consulSchemes.map((scheme) => [scheme, consul(scheme)])),
+  ...Object.fromEntries(consulKvSchemes.map((scheme) => [scheme, consulKeys(scheme)])),
 }
 
 /** The registry that a URI names. Errors: `invalid`, with the URI unless it may hold a password. */

@@ -34,9 +34,9 @@ const digested = (name: string, longest: number): string => {
   return `${readable || 'x'}-${digest}`
 }
 
-/** Whether a text is a domain's name: labels of letters, digits and "-". */
+/** Whether a text is a domain's name: labels of letters, digits, "-" and "_". */
 export const isDomain = (text: string): boolean =>
-  text.length <= 200 && /^(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$/.test(text)
+  text.length <= 200 && /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*$/.test(text)
 
 /** "example.org" -> "org/example": labels from the root on, in lower case. */
 export const reversed = (domain: string): string => domain.toLowerCase().split('.').reverse().join('/')

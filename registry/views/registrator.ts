@@ -1,7 +1,7 @@
 import { Failure } from '../../process/failure.ts'
 import { serviceId } from '../keys.ts'
 import type { Service } from '../records.ts'
-import { longestLabel, longestName } from './dns-label.ts'
+import { isDomain, longestLabel, longestName, reversed } from './dns-label.ts'
 import type { View } from './view.ts'
 
 /**
@@ -19,31 +19,33 @@ export const registratorView = (): View => ({
  * {"host":"10.1.2.3","port":80}. `invalid` for a domain that is none, and for a name that DNS cannot have.
  */
 export const skydns2View = (domain: string): View => {
-  if (domain.split('.').some(isNoLabel))
-    throw new Failure('invalid', `expected a domain such as example.org, not "${domain}"`)
-  // as it was given, also in capitals: so does registrator
-  const zone = domain.split('.').reverse().join('/')
+  if (!isDomain(domain))
+    throw new Failure(
+      'invalid',
+      `expected a domain, as in skydns2://127.0.0.1:2379/example.org, not "${domain}"`,
+    )
+  const zone = reversed(domain)
   return {
     instance: (service) => {
-      const path = pathOf(service)
-      const name = [...labelsOf(service.service).toReversed(), domain].join('.')
-      if (labelsOf(service.service).some(isNoLabel) || Buffer.byteLength(name) > longestName)
+      const names = labelsOf(path('SERVICE_NAME', service.service))
+      const ids = labelsOf(path('SERVICE_ID', idOf(service)))
+      const name = [...names.toReversed(), domain].join('.')
+      if (names.some(isNoLabel) || Buffer.byteLength(name) > longestName)
         throw new Failure(
           'invalid',
           `"${shown(service.service)}" is no name in DNS: it may have ${longestLabel} octets between dots, ${longestName} in all, and no "\\"`,
         )
-      const ids = labelsOf(idOf(service))
       const fits = !ids.some(isNoLabel) && Buffer.byteLength([...ids, name].join('.')) <= longestName
       const message = { host: service.address, port: service.port }
       // CoreDNS makes an SRV's target of the key; if one cannot be sent, no SRV of the service is. Without the id it can.
       const sent = fits ? message : { ...message, targetstrip: ids.length }
-      return [[`${zone}/${path}`, JSON.stringify(sent)]]
+      return [[`${zone}/${pathOf(service)}`, JSON.stringify(sent)]]
     },
     owns,
   }
 }
 
-const labelsOf = (text: string): string[] => text.replaceAll(' ', '+').split(/[/.]/)
+const labelsOf = (text: string): string[] => text.split(/[/.]/)
 
 const isNoLabel = (text: string): boolean =>
   text === '' || Buffer.byteLength(text) > longestLabel || /[\\\s/]/.test(text)
@@ -53,21 +55,21 @@ const idOf = (service: Service): string => service.attributes.id || serviceId(se
 const hostPort = ({ address, port }: Service): string =>
   `${address.includes(':') ? `[${address}]` : address}:${port}`
 
+const pathOf = (service: Service): string =>
+  `${path('SERVICE_NAME', service.service)}/${path('SERVICE_ID', idOf(service))}`
+
 /**
- * "<service>/<id>". A space is a "+", as registrator writes it. Parts that are empty or that lead elsewhere are refused: a reader, or
- * etcd's own v2 API, would look for another key.
+ * A name as part of a key, as the peer's client wrote it: a "/" in it makes folders, and a space is "+". Refused (`invalid`) where that
+ * leads out of its folder, or is nothing to print.
  */
-const pathOf = (service: Service): string => {
-  const parts = { name: service.service, id: idOf(service) }
-  for (const [what, text] of Object.entries(parts)) {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is refused
-    if (/[\u0000-\u001f\u007f]/.test(text) || text.split('/').some((part) => ['', '.', '..'].includes(part)))
-      throw new Failure(
-        'invalid',
-        `${JSON.stringify(shown(text))} is no ${what} of a service: between "/" it needs parts that are neither empty nor "." or "..", and no control characters`,
-      )
-  }
-  return `${parts.name}/${parts.id}`.replaceAll(' ', '+')
+const path = (what: string, name: string): string => {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  if (/[\u0000-\u001f\u007f]/.test(name))
+    throw new Failure('invalid', `${what} ${JSON.stringify(shown(name))} has control characters`)
+  const parts = name.split('/').filter((part) => part !== '')
+  if (parts.length === 0 || parts.some((part) => part === '.' || part === '..'))
+    throw new Failure('invalid', `${what} ${JSON.stringify(shown(name))} is no path below its folder`)
+  return parts.map((part) => part.replaceAll(' ', '+')).join('/')
 }
 
 const shown = (text: string): string => (text.length > 60 ? `${text.slice(0, 60)}…` : text)

@@ -14,8 +14,10 @@ import { createApp } from '../http/app.ts'
 import { sidecarOptions } from '../options.ts'
 import { seatOf } from '../seat.ts'
 import { Sidecar } from '../sidecar.ts'
+import { parseTemplate } from '../template/template.ts'
 import { compatHelp, readCompat } from './options.ts'
 import { compatRules, compatSettings } from './plan.ts'
+import { templateTags } from './tags.ts'
 
 const name = 'openebs-registrator'
 const { options, own, target } = given()
@@ -35,6 +37,7 @@ await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => 
       run: { instance: randomUUID(), since: new Date().toISOString(), version, seat: seatOf(address) },
       log,
     }),
+    ...(options.tags !== undefined && { tagsOf: templateTags(options.tags, log) }),
     rules: compatRules(options, own),
     keepFailed: options.deregister === 'on-success',
     journal: { ttl: own.OPENEBS_EVENTS_TTL, most: 0 },
@@ -96,10 +99,19 @@ function given() {
     }
     const own = compatSettings(options, process.env)
     parseEndpoint(own)
+    if (options.tags !== undefined) checkTags(options.tags)
     return { options, own, target: readTarget(options.uri, own) }
   } catch (error) {
     if (!isFailure(error, 'invalid')) throw error
     process.stderr.write(`registrator: ${explain(error)}\n(registrator -help tells more)\n`)
     process.exit(2)
+  }
+}
+
+function checkTags(template: string): void {
+  try {
+    parseTemplate(template)
+  } catch (error) {
+    throw isFailure(error) ? new Failure('invalid', `-tags: ${error.message}`) : error
   }
 }

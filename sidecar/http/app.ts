@@ -2,6 +2,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import type { Registry } from 'prom-client'
 import { explain, type FailureKind, isFailure } from '../../process/failure.ts'
 import type { Store } from '../../registry/store.ts'
+import { serveTargets } from './prometheus.ts'
 import { serveRecords } from './records.ts'
 import { serveWatch, Watchers } from './watch.ts'
 
@@ -29,7 +30,8 @@ const statuses: Record<FailureKind, number> = {
 /**
  * The sidecar's HTTP side, all of it read-only: /healthz (this process answers), /readyz (200, or 503 with what is
  * missing; with warnings), /metrics (Prometheus), /v1 (the records of all hosts, straight from the store; records.ts), /v1/watch (their
- * changes as server-sent events; watch.ts). Errors are {"error": "..."}.
+ * changes as server-sent events; watch.ts), /v1/prometheus/targets (services as targets; prometheus.ts). Errors are
+ * {"error": "..."}.
  */
 export const createApp = (parts: AppParts): ReturnType<typeof express> => {
   const app = express()
@@ -48,6 +50,7 @@ export const createApp = (parts: AppParts): ReturnType<typeof express> => {
     response.type(parts.metrics.contentType).send(await parts.metrics.metrics())
   })
   app.get('/v1/watch', (request, response) => serveWatch(watchers, request, response))
+  app.get('/v1/prometheus/targets', (request, response) => serveTargets(parts.store(), request, response))
   app.get(/^\/v1(\/|$)/, (request, response) => serveRecords(parts.store(), request, response))
   app.use((request, response) => {
     const known = request.method === 'GET' || request.method === 'HEAD'

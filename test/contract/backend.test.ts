@@ -1,12 +1,13 @@
 import t, { type Test } from 'tap'
 import { pause, until } from '../../process/backoff.ts'
-import type { OpenBackend, Wanted } from '../../registry/backend.ts'
+import type { OnExit, OpenBackend, Wanted } from '../../registry/backend.ts'
+import { consulAgentSite, consulKvSite } from '../support/consul-sites.ts'
 import { etcdSite } from '../support/etcd-site.ts'
 import { memorySite } from '../support/memory-site.ts'
 import type { Started } from './site.ts'
 
 /** What holds for every kind of backend, on its real server. A new kind is a line here. */
-const sites = [memorySite, etcdSite]
+const sites = [memorySite, etcdSite, consulAgentSite, consulKvSite]
 
 type Entry = readonly [key: string, value: string]
 
@@ -16,14 +17,17 @@ class Run {
   readonly #stop = new AbortController()
   readonly #running: Promise<void>
 
-  private constructor(open: OpenBackend) {
+  readonly #onExit: OnExit
+
+  private constructor(open: OpenBackend, onExit: OnExit) {
     this.#open = open
-    this.#running = open.backend.run(this.#stop.signal, 'withdraw')
+    this.#onExit = onExit
+    this.#running = open.backend.run(this.#stop.signal, onExit)
   }
 
-  static async begin(t: Test, site: Started, host: string): Promise<Run> {
-    const run = new Run(await site.open(host))
-    t.teardown(() => run.end('withdraw'))
+  static async begin(t: Test, site: Started, host: string, onExit: OnExit = 'withdraw'): Promise<Run> {
+    const run = new Run(await site.open(host), onExit)
+    t.teardown(() => run.end())
     return run
   }
 
@@ -36,17 +40,18 @@ class Run {
   }
 
   #ended: Promise<void> | undefined
-  end(onExit: 'withdraw' | 'keep'): Promise<void> {
+  end(): Promise<void> {
     this.#ended ??= (async () => {
-      this.#stop.abort(onExit)
+      this.#stop.abort()
       await this.#running
-      await this.#open.close(onExit)
+      await this.#open.close(this.#onExit)
     })()
     return this.#ended
   }
 }
 
-for (const { name, start } of sites)
+/** SITE=words runs those alone whose name has them. */
+for (const { name, start } of sites.filter((site) => site.name.includes(process.env.SITE ?? '')))
   t.test(name, { timeout: 300_000 }, async (t) => {
     const site = await start(t)
     const shown = (entries: readonly Entry[]) =>
@@ -81,7 +86,7 @@ for (const { name, start } of sites)
       await stands(t, [], 'nothing')
       run.publish([a])
       await stands(t, [a], 'and again')
-      await run.end('withdraw')
+      await run.end()
       t.strictSame(await site.look(), {}, 'a stop withdraws it')
     })
 
@@ -93,7 +98,7 @@ for (const { name, start } of sites)
       await stands(t, entries, 'each as it is')
       run.publish(entries.slice(1))
       await stands(t, entries.slice(1), 'and one less')
-      await run.end('withdraw')
+      await run.end()
       t.strictSame(await site.look(), {})
     })
 
@@ -109,7 +114,7 @@ for (const { name, start } of sites)
       await site.write(b[0], site.entry('h1', 'b', 9)[1])
       run.backend.resync()
       await stands(t, [a, b, c, foreign], 'what was deleted or changed is put right')
-      await run.end('withdraw')
+      await run.end()
       await stands(t, [foreign], "and a stop leaves others' alone")
       await site.remove(foreign[0])
     })
@@ -132,17 +137,17 @@ for (const { name, start } of sites)
       const plain = await cost(site.entry('h1', 'plain'))
       run.backend.resync()
       t.equal(await cost(site.entry('h1', 'resynced')), plain, 'no more writes with a resync than without')
-      await run.end('withdraw')
+      await run.end()
     })
 
     await t.test('a successor takes over without a gap', async (t) => {
-      const first = await Run.begin(t, site, 'h1')
+      const first = await Run.begin(t, site, 'h1', 'keep')
       const entries = ['a', 'b'].map((name) => site.entry('h1', name))
       const stale = site.entry('h1', 'stale')
       first.publish([...entries, stale])
       await stands(t, [...entries, stale], 'there')
       await settled(t, first)
-      await first.end('keep')
+      await first.end()
       const missing: string[] = []
       let watching = true
       const watched = (async () => {
@@ -163,7 +168,7 @@ for (const { name, start } of sites)
       await watched
       t.strictSame(missing, [], 'and all the time they stood')
       await stands(t, entries, 'they stand on')
-      await second.end('withdraw')
+      await second.end()
       t.strictSame(await site.look(), {})
     })
 
@@ -173,11 +178,11 @@ for (const { name, start } of sites)
         t.pass('has no time of its own: the next run removes it, as above')
         return
       }
-      const run = await Run.begin(t, site, 'h1')
+      const run = await Run.begin(t, site, 'h1', 'keep')
       run.publish([site.entry('h1', 'a')])
       await stands(t, [site.entry('h1', 'a')], 'there')
       await settled(t, run)
-      await run.end('keep')
+      await run.end()
       t.equal(Object.keys(await site.look()).length, 1, 'kept')
       await stands(t, [], 'gone', (ttl * 3 + 10) * 1000)
     })
@@ -194,9 +199,9 @@ for (const { name, start } of sites)
       two.backend.resync()
       await settled(t, one)
       await settled(t, two)
-      await one.end('withdraw')
+      await one.end()
       await stands(t, ofTwo, "one host's end is no other's")
-      await two.end('withdraw')
+      await two.end()
     })
 
     await t.test('a key that two hosts want', async (t) => {
@@ -214,11 +219,11 @@ for (const { name, start } of sites)
       await stands(t, [theirs, own], 'and keeps it; the rest is written')
       const told = async () => (second.backend.held.includes(ours[0]) ? true : undefined)
       t.ok(await until(told, { ms: 5000 }), 'the second one says so')
-      await first.end('withdraw')
+      await first.end()
       second.backend.resync()
       await stands(t, [ours, own], 'and has it when it is free')
       t.strictSame(second.backend.held, [])
-      await second.end('withdraw')
+      await second.end()
     })
 
     await t.test('a key that two hosts want with the same value', async (t) => {
@@ -242,10 +247,10 @@ for (const { name, start } of sites)
       }
       t.equal(await site.writes(), before, 'they do not take it from one another')
       t.strictSame([...one.backend.held, ...two.backend.held], [], 'and nobody complains')
-      await one.end('withdraw')
+      await one.end()
       two.backend.resync()
       await stands(t, [same, site.entry('h2', 'b')], 'who is left has it')
-      await two.end('withdraw')
+      await two.end()
       t.strictSame(await site.look(), {})
     })
 
@@ -266,7 +271,7 @@ for (const { name, start } of sites)
       }
       await stands(t, [b], 'it goes on where it was', 15_000)
       await settled(t, run)
-      await run.end('withdraw')
+      await run.end()
       t.strictSame(await site.look(), {})
     })
 
@@ -286,8 +291,8 @@ for (const { name, start } of sites)
       await site.restart()
       const wanted = [b, site.entry('h1', 'c'), site.entry('h2', 'late')]
       await stands(t, wanted, 'both converge, and nothing stale is left', 30_000)
-      await run.end('withdraw')
-      await late.end('withdraw')
+      await run.end()
+      await late.end()
       await stands(t, [], 'nothing is left')
     })
 
@@ -300,7 +305,7 @@ for (const { name, start } of sites)
       run.publish(entries.slice(500))
       await stands(t, entries.slice(500), 'half of them', 60_000)
       run.publish(entries)
-      await run.end('withdraw')
+      await run.end()
       await stands(t, [], 'none')
     })
   })

@@ -61,6 +61,7 @@ const faults: readonly Fault[] = [
         FAKETIME_NO_CACHE: '1',
         FAKETIME_DONT_FAKE_MONOTONIC: '1',
       })
+      await stage.sidecar.ready()
     },
     async strike(stage) {
       step = stage.random.pick([-1, 1]) * stage.random.pick([60, 3600, 86_400])

@@ -228,6 +228,18 @@ t.test("the peer's failures", { timeout: 600_000 }, async (t) => {
     t.equal(await sidecar.end('SIGTERM'), 0)
   })
 
+  await t.test('-dry-run prints, and writes nothing', async (t) => {
+    const before = await etcd.ctl('get', '--prefix', '', '--keys-only')
+    const sidecar = await begin(t, ['-dry-run', '-ip', '10.9.9.9', uri])
+    await run('c1', '-p', '18080:80')
+    const said = (text: string) => until(async () => sidecar.log.includes(text) || undefined, { ms: 10_000 })
+    t.ok(await said(`\nput /services/${key('c1')} 10.9.9.9:18080\n`), 'what it would write')
+    await docker('rm', '-f', 'c1')
+    t.ok(await said(`\ndelete /services/${key('c1')}\n`), 'and delete')
+    t.equal(await etcd.ctl('get', '--prefix', '', '--keys-only'), before, 'etcd is as it was')
+    t.equal(await sidecar.end('SIGTERM'), 0)
+  })
+
   await t.test('-retry-attempts: gives up where that is asked for', async (t) => {
     const args = ['-retry-attempts', '2', '-retry-interval', '300', 'etcd://127.0.0.1:1/services']
     const sidecar = await begin(t, args)
@@ -250,11 +262,8 @@ t.test('a thousand starts in a burst', { timeout: 120_000 }, async (t) => {
   await sidecar.ready()
   const { names } = await engine.run(1000)
   const count = async () =>
-    Number(
-      /"Count" : (\d+)/.exec(
-        await etcd.ctl('get', '--prefix', '--count-only', '-w', 'fields', '/services/'),
-      )?.[1],
-    )
+    (await etcd.ctl('get', '--prefix', '--keys-only', '/services/')).split('\n').filter((line) => line !== '')
+      .length
   await until(async () => ((await count()) === names.length ? true : undefined), { ms: 60_000 })
   t.equal(await count(), 1000, 'all of them')
 })

@@ -139,7 +139,7 @@ t.test('what DNS cannot carry is refused, and says why', async (t) => {
   refused(() => ofService({ address: 'example.org' }), /"example.org" is no address/)
   refused(() => ofService({ address: 'fe80::1%eth0' }), /"fe80::1%eth0" is no address/)
   refused(() => ofVsm({ portals: ['here'] }), /"here" is no portal/)
-  for (const domain of ['', 'a..b', '-a', 'a_b', 'x'.repeat(64)])
+  for (const domain of ['', 'a..b', '-a', 'x'.repeat(64)])
     refused(() => skydnsView({ domain }), /expected a domain/)
   for (const ttl of [0, -1, 1.5, 2 ** 31]) refused(() => skydnsView({ domain: 'a', ttl }), /expected a TTL/)
   const long = skydnsView({ domain: Array(3).fill('x'.repeat(62)).join('.') })
