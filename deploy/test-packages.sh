@@ -7,7 +7,7 @@ set -eu
 . "$top/deploy/engine.sh"
 
 packages='mmdebstrap iproute2 procps etcd-server etcd-client tgt libiscsi-bin qemu-system-common qemu-utils qemu-block-extra
-  docker-registry docker-compose fio strace e2fsprogs shellcheck libatomic1 faketime'
+  docker-registry docker-compose fio strace e2fsprogs shellcheck libatomic1 faketime bind9-dnsutils'
 have docker || packages="$packages docker.io"
 
 missing=
