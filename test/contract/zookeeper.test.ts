@@ -63,7 +63,7 @@ for (const suite of suites) {
     (error: unknown) => `ZOOKEEPER OF ${suite} CANNOT BE HAD: ${explain(error)}`,
   )
   if (missing) process.emitWarning(missing)
-  t.test(`ZooKeeper of ${suite}`, { skip: missing ?? false }, async (t) =>
+  t.test(`ZooKeeper of ${suite}`, { skip: missing ?? false, timeout: 300_000 }, async (t) =>
     backendTests(t, await startZookeeper(t, suite)),
   )
 }
@@ -313,7 +313,7 @@ async function backendTests(t: Test, server: Zookeeper): Promise<void> {
   })
 }
 
-t.test('without a server it is unavailable, and of several one will do', async (t) => {
+t.test('without a server it is unavailable, and of several one will do', { timeout: 60_000 }, async (t) => {
   const nobody = zookeeper({ uri: 'zookeeper://127.0.0.1:1/x', ttl })
   const failure = await nobody.open().catch((error: unknown) => error)
   t.ok(isFailure(failure, 'unavailable'))

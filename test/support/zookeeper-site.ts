@@ -40,12 +40,15 @@ export const zookeeperSiteOf = (suite: Suite): Site => ({
       look: () =>
         counted(async (reader) =>
           Object.fromEntries(
-            Object.entries(await reader.tree('/services')).map(([key, { value }]) => [key, value]),
+            Object.entries(await reader.tree('/services')).map(([key, { value }]) => [
+              decodeURIComponent(key),
+              value,
+            ]),
           ),
         ),
       shows: (value) => value,
-      write: (key, value) => counted((reader) => reader.put(`/services/${key}`, value)),
-      remove: (key) => counted((reader) => reader.remove(`/services/${key}`)),
+      write: (key, value) => counted((reader) => reader.put(pathOf(key), value)),
+      remove: (key) => counted((reader) => reader.remove(pathOf(key))),
       writes: async () => (await server.zxid()) - looks,
       pause: async () => server.pause(),
       resume: async () => server.resume(),
@@ -56,6 +59,9 @@ export const zookeeperSiteOf = (suite: Suite): Site => ({
 })
 
 export const zookeeperSite: Site = zookeeperSiteOf('bookworm')
+
+/** Names with "/" are not written by this hand. */
+const pathOf = (key: string): string => `/services/${key.replaceAll('%', '%25')}`
 
 /** An address that is this host's alone. */
 const address = (host: string): string => {
