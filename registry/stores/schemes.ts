@@ -6,12 +6,14 @@ import type { PublisherHooks } from '../publisher.ts'
 import { consulView } from '../views/consul.ts'
 import { registratorView, skydns2View } from '../views/registrator.ts'
 import type { View } from '../views/view.ts'
+import { zookeeperView } from '../views/zookeeper.ts'
 import { consulKvSchemes, consulKvSettings, consulSchemes, consulSettings } from './consul/settings.ts'
 import { consulAgent } from './consul-agent.ts'
 import { consulKv } from './consul-kv.ts'
 import { openEtcd, parseStoreUri } from './etcd.ts'
 import { etcdSettings, type StoreSettings } from './settings.ts'
 import { onOwnLease } from './view-store.ts'
+import { parseZookeeperUri, zookeeper } from './zookeeper.ts'
 
 /** What a backend is opened for. */
 export interface Occupant {
@@ -112,6 +114,12 @@ const consulKeys =
     )
   }
 
+const zookeeperAt: Scheme = (rest) => {
+  const uri = `zookeeper://${rest}`
+  const { path } = parseZookeeperUri(uri)
+  return mirrored(zookeeperView(), path, ({ ttl }) => zookeeper({ uri, ttl }))
+}
+
 /** A new kind of registry is a line here. */
 const schemes: Readonly<Record<string, Scheme>> = {
   etcd: etcd('etcd'),
@@ -120,6 +128,7 @@ const schemes: Readonly<Record<string, Scheme>> = {
   skydns2s: skydns2('etcds'),
   ...Object.fromEntries(consulSchemes.map((scheme) => [scheme, consul(scheme)])),
   ...Object.fromEntries(consulKvSchemes.map((scheme) => [scheme, consulKeys(scheme)])),
+  zookeeper: zookeeperAt,
 }
 
 /** The registry that a URI names. Errors: `invalid`, with the URI unless it may hold a password. */

@@ -4,10 +4,18 @@ import type { OnExit, OpenBackend, Wanted } from '../../registry/backend.ts'
 import { consulAgentSite, consulKvSite } from '../support/consul-sites.ts'
 import { etcdSite } from '../support/etcd-site.ts'
 import { memorySite } from '../support/memory-site.ts'
+import { zookeeperSiteOf } from '../support/zookeeper-site.ts'
 import type { Started } from './site.ts'
 
 /** What holds for every kind of backend, on its real server. A new kind is a line here. */
-const sites = [memorySite, etcdSite, consulAgentSite, consulKvSite]
+const sites = [
+  memorySite,
+  etcdSite,
+  consulAgentSite,
+  consulKvSite,
+  zookeeperSiteOf('bookworm'),
+  zookeeperSiteOf('trixie'),
+]
 
 type Entry = readonly [key: string, value: string]
 
