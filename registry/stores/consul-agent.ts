@@ -32,11 +32,12 @@ export interface ConsulAgentSettings extends ConsulSettings {
  */
 export const consulAgent = (settings: ConsulAgentSettings): Place => {
   const client = new ConsulClient(settings)
-  const owns = (key: string) => consulView().owns(key, settings.host)
+  const view = consulView()
+  const owns = (key: string) => view.owns(key, settings.host)
   return {
     description: `Consul's agent at ${client.description}, services of ${settings.host}`,
     owns,
-    shown: (value) => shownOfWanted(registrationIn(value), ownMeta.host),
+    shown: (value) => shownOfWanted(registrationIn(value)),
     open: async () => new AgentSession(client, settings, owns),
   }
 }
@@ -55,6 +56,8 @@ class AgentSession implements PlaceSession {
   readonly #running: Promise<unknown>
   /** What Consul would not have, and so is told once. */
   readonly #refused = new Map<string, string>()
+  /** IDs that this session has registered. */
+  readonly #registered = new Set<string>()
   /** IDs that Consul does not remove by itself. */
   readonly #lasting = new Set<string>()
   /** Kind of each check of ours that stands, by its ID. */
@@ -91,8 +94,7 @@ class AgentSession implements PlaceSession {
       if (!ours && !wanted.has(id) && !this.#owns(id)) continue
       // other hands may have added some of their own
       const standing = ownChecks(id).filter((one) => this.#types.has(one))
-      const value = shownOf(service, standing, this.#beats.statusOf(id), ownMeta.host)
-      entries.set(id, { value, ours })
+      entries.set(id, { value: shownOf(service, standing, this.#saidOf(id, ours)), ours })
       if (ours && !service.Meta.check_deregister_after) this.#lasting.add(id)
     }
     this.#lookAtOne()
@@ -122,13 +124,21 @@ class AgentSession implements PlaceSession {
     await this.#running
     if (onExit === 'withdraw') {
       const ours = (await this.#services()).filter((one) => this.#isOurs(one))
-      await inParallel(ours, atOnce, ({ ID }) => this.#deregister(ID))
+      const attempts = await inParallel(ours, atOnce, ({ ID }) => this.#attempt({ kind: 'delete', key: ID }))
+      const [refused] = attempts.filter((one) => one !== undefined)
+      if (refused) throw refused
     }
   }
 
   async #services(): Promise<StoodService[]> {
     const answer = await this.#client.call('GET', '/v1/agent/services')
     return Object.values(read(StoodServices, answer, 'services'))
+  }
+
+  /** Of an earlier run's check with a TTL we do not know what is to be said: it is registered once more. */
+  #saidOf(id: string, ours: boolean): 'critical' | 'unsaid' | undefined {
+    if (ours && this.#types.get(checkId(id)) === 'ttl' && !this.#registered.has(id)) return 'unsaid'
+    return this.#beats.statusOf(id) === 'critical' ? 'critical' : undefined
   }
 
   #isOurs({ Meta }: StoodService): boolean {
@@ -139,6 +149,7 @@ class AgentSession implements PlaceSession {
   async #attempt(change: PlaceChange): Promise<Failure | undefined> {
     try {
       await (change.kind === 'put' ? this.#register(change.key, change.value) : this.#deregister(change.key))
+      this.#refused.delete(change.key)
       return undefined
     } catch (error) {
       if (!isFailure(error) || error.kind === 'unavailable') throw error
@@ -153,14 +164,15 @@ class AgentSession implements PlaceSession {
     const body = { ...wanted, Meta: { ...wanted.Meta, [ownMeta.host]: this.#host } }
     const types = new Map(body.Checks.map((check) => [check.CheckID, typeOf(check)]))
     const standing = ownChecks(id).filter((one) => this.#types.has(one))
-    // Consul would go on with the old kind of check beside the new one
-    for (const check of standing)
-      if (types.has(check) && types.get(check) !== this.#types.get(check)) await this.#removeCheck(check)
+    // Consul would go on with the old kind of check beside the new one; before 1.7 it does not tell the kind
+    const replaced = standing.filter((one) => this.#types.get(one) && types.has(one))
+    for (const check of replaced)
+      if (types.get(check) !== this.#types.get(check)) await this.#removeCheck(check)
     // the state of a check that is registered again is kept; ?replace-existing-checks would end an operator's maintenance
     await this.#client.call('PUT', '/v1/agent/service/register', { body })
     for (const [check, type] of types) this.#types.set(check, type)
     for (const check of standing) if (!types.has(check)) await this.#removeCheck(check)
-    this.#refused.delete(id)
+    this.#registered.add(id)
     this.#beats.set(id, beat)
     if (body.Checks.some((one) => one.DeregisterCriticalServiceAfter !== undefined)) this.#lasting.delete(id)
     else this.#lasting.add(id)
@@ -174,7 +186,7 @@ class AgentSession implements PlaceSession {
   async #deregister(id: string): Promise<void> {
     this.#beats.set(id, undefined)
     this.#lasting.delete(id)
-    this.#refused.delete(id)
+    this.#registered.delete(id)
     try {
       await this.#client.call('PUT', `/v1/agent/service/deregister/${pathPart(id)}`)
     } catch (error) {
