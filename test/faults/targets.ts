@@ -2,11 +2,14 @@ import { startConsul } from '../support/consul.ts'
 import { pairsBelow } from '../support/consul-sites.ts'
 import type { EtcdCluster, Teardown } from '../support/etcd.ts'
 import { type Sides, serviceTruth } from '../support/truth.ts'
+import { startZookeeper } from '../support/zookeeper.ts'
 
 /** Where the sidecar registers instead of in the registry, for the same faults: FAULT_TARGET names one. */
 export interface FaultTarget {
   /** The sidecar's command line. */
   readonly args: readonly string[]
+  /** Its keys are "<service>/<ip>:<port>", in place of "<service>/<instance>". */
+  readonly byEndpoint?: boolean
   /** What stands there by an independent client: "<service>/<instance>" -> "ip:port". */
   look(): Promise<ReadonlyMap<string, string>>
   /** Its server stands still, and goes on; dies, and comes back with its data. */
@@ -91,6 +94,20 @@ const makers: Readonly<Record<string, Maker>> = {
       ...started(server),
     }
   },
+  zookeeper: async (t) => {
+    const server = await startZookeeper(t)
+    return {
+      args: [...ip, `zookeeper://${server.address}/services`],
+      byEndpoint: true,
+      look: async () => {
+        await using reader = await server.reader()
+        return new Map(
+          Object.keys(await reader.tree('/services')).map((key) => [key, key.split('/')[1] ?? '']),
+        )
+      },
+      ...started(server),
+    }
+  },
 }
 
 export const startTarget = async (t: Teardown, etcd: EtcdCluster): Promise<FaultTarget | undefined> => {
@@ -104,7 +121,10 @@ export const startTarget = async (t: Teardown, etcd: EtcdCluster): Promise<Fault
 /** Every way in which a target differs from the host, a line each. */
 export const targetDifferences = async (sides: Sides, target: FaultTarget): Promise<string[]> => {
   const [actual, wanted] = await Promise.all([target.look(), serviceTruth(sides)])
-  return compare('target', actual, wanted)
+  const keyed = target.byEndpoint
+    ? new Map([...wanted].map(([key, endpoint]) => [`${key.split('/')[0]}/${endpoint}`, endpoint]))
+    : wanted
+  return compare('target', actual, keyed)
 }
 
 const compare = (

@@ -1,6 +1,5 @@
 import { createLog } from '../../process/log.ts'
-import type { OnExit } from '../../registry/backend.ts'
-import { Mirror, type Place, type PlaceSession } from '../../registry/mirror.ts'
+import { Mirror } from '../../registry/mirror.ts'
 import { zookeeper } from '../../registry/stores/zookeeper.ts'
 import type { Site } from '../contract/site.ts'
 import { type Suite, startZookeeper } from './zookeeper.ts'
@@ -31,7 +30,7 @@ export const zookeeperSiteOf = (suite: Suite): Site => ({
           ttl,
           owns: (key) => key.includes(`/${address(host)}:`),
         })
-        return { backend: new SiteMirror(place), close: async () => {} }
+        return { backend: new Mirror({ place, log: createLog('test', 'silent') }), close: async () => {} }
       },
       entry: (host, name, variant = 1) => [`${name}/${address(host)}:80`, JSON.stringify({ variant })],
       strangeEntry: (name, variant = 1) => [`${name}/192.0.2.1:80`, JSON.stringify({ variant })],
@@ -60,33 +59,6 @@ export const zookeeperSite: Site = zookeeperSiteOf('bookworm')
 
 /** Names with "/" are not written by this hand. */
 const pathOf = (key: string): string => `/services/${key.replaceAll('%', '%25')}`
-
-/** How it ends is told by the reason of its signal, as the suite gives it. */
-class SiteMirror extends Mirror {
-  readonly #end: { how: OnExit }
-
-  constructor(place: Place) {
-    const end = { how: 'withdraw' as OnExit }
-    const open = async (): Promise<PlaceSession> => {
-      const session = await place.open()
-      return {
-        lost: session.lost,
-        read: (wanted) => session.read(wanted),
-        apply: (changes) => session.apply(changes),
-        end: () => session.end(end.how),
-      }
-    }
-    super({ place: { ...place, open }, log: createLog('test', 'silent') })
-    this.#end = end
-  }
-
-  override run(signal: AbortSignal, onExit: OnExit): Promise<void> {
-    signal.addEventListener('abort', () => {
-      this.#end.how = signal.reason === 'keep' ? 'keep' : onExit
-    })
-    return super.run(signal, onExit)
-  }
-}
 
 /** An address that is this host's alone. */
 const address = (host: string): string => {
