@@ -271,7 +271,6 @@ async function backendTests(t: Test, server: Zookeeper): Promise<void> {
     const { backend, end } = run(t, server)
     backend.publish(wanted('a', 'b'))
     await settled(t, backend)
-    const before = await look(server)
     const session = await placeOf(server).open()
     server.pause()
     t.teardown(() => server.resume())
@@ -285,10 +284,8 @@ async function backendTests(t: Test, server: Zookeeper): Promise<void> {
     server.resume()
     await eventually(t, 'converged', async () => {
       const found = await look(server)
-      return (
-        names(found).join() === [key('a'), key('c')].join() &&
-        found[key('a')]?.owner !== before[key('a')]?.owner
-      )
+      // in a new session or, where the server hears of us before it looks at its clock, in the old one
+      return names(found).join() === [key('a'), key('c')].join()
     })
     await settled(t, backend)
     await end()
