@@ -139,6 +139,7 @@ class AgentSession implements PlaceSession {
   async #attempt(change: PlaceChange): Promise<Failure | undefined> {
     try {
       await (change.kind === 'put' ? this.#register(change.key, change.value) : this.#deregister(change.key))
+      this.#refused.delete(change.key)
       return undefined
     } catch (error) {
       if (!isFailure(error) || error.kind === 'unavailable') throw error
@@ -160,7 +161,6 @@ class AgentSession implements PlaceSession {
     await this.#client.call('PUT', '/v1/agent/service/register', { body })
     for (const [check, type] of types) this.#types.set(check, type)
     for (const check of standing) if (!types.has(check)) await this.#removeCheck(check)
-    this.#refused.delete(id)
     this.#beats.set(id, beat)
     if (body.Checks.some((one) => one.DeregisterCriticalServiceAfter !== undefined)) this.#lasting.delete(id)
     else this.#lasting.add(id)
@@ -174,7 +174,6 @@ class AgentSession implements PlaceSession {
   async #deregister(id: string): Promise<void> {
     this.#beats.set(id, undefined)
     this.#lasting.delete(id)
-    this.#refused.delete(id)
     try {
       await this.#client.call('PUT', `/v1/agent/service/deregister/${pathPart(id)}`)
     } catch (error) {
