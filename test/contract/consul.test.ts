@@ -13,7 +13,7 @@ import { consulKv } from '../../registry/stores/consul-kv.ts'
 import { registrationOf } from '../../registry/views/consul.ts'
 import type { Registration } from '../../registry/views/consul-registration.ts'
 import { Authority } from '../support/certificates.ts'
-import { type Consul, startConsul } from '../support/consul.ts'
+import { type Consul, consulMissing, startConsul } from '../support/consul.ts'
 import { pairsBelow } from '../support/consul-sites.ts'
 
 type Entry = readonly [id: string, value: string]
@@ -105,12 +105,15 @@ const settled = async (t: Test, { mirror }: ReturnType<typeof run>, ms = 10_000)
     t.fail(`not settled: ${mirror.trouble}, ${mirror.lag()} ms behind`)
 }
 
+/** Why these tests cannot be had; no CI takes that for an answer. */
+const skip = (await consulMissing()) ?? false
+
 const agentAt =
   (consul: Consul, host = 'h1', environment = {}) =>
   (log: Warn) =>
     consulAgent({ ...consulSettings(`consul://${consul.address}`, environment), host, log })
 
-t.test("Consul's agent", { timeout: 400_000 }, async (t) => {
+t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
   const [consul, another] = await Promise.all([startConsul(t), startConsul(t)])
   const look = new Look(consul)
 
@@ -360,7 +363,7 @@ t.test("Consul's agent", { timeout: 400_000 }, async (t) => {
     await consul.kill()
     await consul.wipe()
     await consul.start()
-    await becomes(t, 'it is told again, without being asked', look.ids, ['h1:c1:80', 'h1:c2:80'], 5000)
+    await becomes(t, 'it is told again, without being asked', look.ids, ['h1:c1:80', 'h1:c2:80'])
     await becomes(t, 'checks too', async () => (await look.checks())['service:h1:c2:80']?.Status, 'passing')
     await consul.kill()
     await consul.start()
@@ -415,7 +418,7 @@ t.test("Consul's agent", { timeout: 400_000 }, async (t) => {
   })
 })
 
-t.test('tokens', async (t) => {
+t.test('tokens', { skip }, async (t) => {
   const token = '11111111-2222-3333-4444-555555555555'
   const consul = await startConsul(t, { token })
   const look = new Look(consul)
@@ -468,7 +471,7 @@ t.test('tokens', async (t) => {
   await taken.end()
 })
 
-t.test('TLS', async (t) => {
+t.test('TLS', { skip }, async (t) => {
   const authority = await Authority.make(t)
   const party = await authority.issue('consul', ['127.0.0.1'])
   const mine = await authority.issue('registrator')
@@ -495,7 +498,7 @@ t.test('TLS', async (t) => {
   t.strictSame(await look.ids(), [])
 })
 
-t.test('a unix socket', async (t) => {
+t.test('a unix socket', { skip }, async (t) => {
   const consul = await startConsul(t, { socket: true })
   const look = new Look(consul)
   const one = run(t, consulAgent({ ...consulSettings(`consul-unix://${consul.socket}`, {}), host: 'h1' }))
@@ -518,7 +521,7 @@ t.test('a unix socket', async (t) => {
   await two.end()
 })
 
-t.test("Consul's keys", { timeout: 120_000 }, async (t) => {
+t.test("Consul's keys", { skip, timeout: 120_000 }, async (t) => {
   const consul = await startConsul(t)
   const look = new Look(consul)
   const prefix = 'sömé where/100%'

@@ -27,6 +27,16 @@ export const consulProgram = async (): Promise<string> => {
   return (await promisify(execFile)(script, { timeout: 300_000 })).stdout.trim()
 }
 
+/** Why there is no Consul to test with; undefined where there is one. */
+export const consulMissing = async (): Promise<string | undefined> => {
+  try {
+    await consulProgram()
+    return undefined
+  } catch (error) {
+    return `needs Consul of Debian bullseye: ${(error as Error).message.replaceAll(/\s+/g, ' ').slice(0, 300)}`
+  }
+}
+
 /** Where files are in memory, if there is such a place: a disk takes some ms a registration. Paths of sockets are to be short. */
 const memory = (): string => (existsSync('/dev/shm') ? '/dev/shm' : tmpdir())
 

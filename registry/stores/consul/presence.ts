@@ -5,6 +5,8 @@ import { type ConsulClient, pathPart } from './client.ts'
 
 /** Seconds that a question stays open. */
 const open = 60
+/** ms until the first one. Each loss makes a new session: who fights over a registration with another hand does so at leisure. */
+const calm = 2000
 
 /**
  * Keeps an eye on one registration of ours, by a question that Consul answers when it changes: when the agent has come back without
@@ -38,6 +40,7 @@ export class Presence {
 
   /** Until the signal fires. */
   async run(): Promise<void> {
+    await pause(calm, this.#signal)
     while (!this.#signal.aborted) {
       this.#round = new AbortController()
       const until = AbortSignal.any([this.#signal, this.#round.signal])
@@ -64,7 +67,8 @@ export class Presence {
       } catch (error) {
         if (!isFailure(error)) throw error
         if (until.aborted) return
-        if (isFailure(error, 'not-found')) this.#lost()
+        // an older Consul does not know the question
+        if (isFailure(error, 'not-found') && /unknown service/i.test(error.message)) this.#lost()
         hash = ''
         await pause(isFailure(error, 'unavailable') ? 1000 : open * 1000, until)
       }
