@@ -36,7 +36,7 @@ export const consulAgent = (settings: ConsulAgentSettings): Place => {
   return {
     description: `Consul's agent at ${client.description}, services of ${settings.host}`,
     owns,
-    shown: (value) => shownOfWanted(registrationIn(value), ownMeta.host),
+    shown: (value) => shownOfWanted(registrationIn(value)),
     open: async () => new AgentSession(client, settings, owns),
   }
 }
@@ -55,6 +55,8 @@ class AgentSession implements PlaceSession {
   readonly #running: Promise<unknown>
   /** What Consul would not have, and so is told once. */
   readonly #refused = new Map<string, string>()
+  /** IDs that this session has registered. */
+  readonly #registered = new Set<string>()
   /** IDs that Consul does not remove by itself. */
   readonly #lasting = new Set<string>()
   /** Kind of each check of ours that stands, by its ID. */
@@ -91,8 +93,7 @@ class AgentSession implements PlaceSession {
       if (!ours && !wanted.has(id) && !this.#owns(id)) continue
       // other hands may have added some of their own
       const standing = ownChecks(id).filter((one) => this.#types.has(one))
-      const value = shownOf(service, standing, this.#beats.statusOf(id), ownMeta.host)
-      entries.set(id, { value, ours })
+      entries.set(id, { value: shownOf(service, standing, this.#saidOf(id, ours)), ours })
       if (ours && !service.Meta.check_deregister_after) this.#lasting.add(id)
     }
     this.#lookAtOne()
@@ -131,6 +132,12 @@ class AgentSession implements PlaceSession {
     return Object.values(read(StoodServices, answer, 'services'))
   }
 
+  /** Of an earlier run's check with a TTL we do not know what is to be said: it is registered once more. */
+  #saidOf(id: string, ours: boolean): 'critical' | 'unsaid' | undefined {
+    if (ours && this.#types.get(checkId(id)) === 'ttl' && !this.#registered.has(id)) return 'unsaid'
+    return this.#beats.statusOf(id) === 'critical' ? 'critical' : undefined
+  }
+
   #isOurs({ Meta }: StoodService): boolean {
     return Meta[ownMeta.host] === this.#host
   }
@@ -161,6 +168,7 @@ class AgentSession implements PlaceSession {
     await this.#client.call('PUT', '/v1/agent/service/register', { body })
     for (const [check, type] of types) this.#types.set(check, type)
     for (const check of standing) if (!types.has(check)) await this.#removeCheck(check)
+    this.#registered.add(id)
     this.#beats.set(id, beat)
     if (body.Checks.some((one) => one.DeregisterCriticalServiceAfter !== undefined)) this.#lasting.delete(id)
     else this.#lasting.add(id)
@@ -174,6 +182,7 @@ class AgentSession implements PlaceSession {
   async #deregister(id: string): Promise<void> {
     this.#beats.set(id, undefined)
     this.#lasting.delete(id)
+    this.#registered.delete(id)
     try {
       await this.#client.call('PUT', `/v1/agent/service/deregister/${pathPart(id)}`)
     } catch (error) {

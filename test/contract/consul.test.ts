@@ -310,8 +310,11 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     const left = { Name: 'web', Address: '127.0.0.1', Port: 18080, Meta: {}, Tags: [] }
     for (const ID of ['h1:c1:80', 'h1:stale:80', 'h2:c1:80', 'by-hand', 'my-id'])
       await look.put('/v1/agent/service/register', { ...left, ID })
+    const attributes = { id: 'my-id', check_ttl: '2s' }
+    const theirs = { ...left, ID: 'my-id', Tags: ['b', 'a'], Meta: { check_ttl: '2s' }, Check: { TTL: '2s' } }
+    await look.put('/v1/agent/service/register', theirs)
     const one = run(t, agentAt(consul), 'keep')
-    one.publish([entry('c1'), entry('c2', { attributes: { id: 'my-id' } })])
+    one.publish([entry('c1'), entry('c2', { attributes, tags: ['a', 'b'] })])
     await settled(t, one)
     const { ids } = look
     t.strictSame(await ids(), ['by-hand', 'h1:c1:80', 'h2:c1:80', 'my-id'])
@@ -323,9 +326,13 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     await one.end()
     t.strictSame(await ids(), ['by-hand', 'h1:c1:80', 'h2:c1:80', 'my-id'], 'kept')
     const two = run(t, agentAt(consul))
+    two.publish([entry('c1'), entry('c2', { attributes, tags: ['a', 'b'] })])
+    await settled(t, two)
+    await pause(2500)
+    t.equal((await look.checks())['service:my-id']?.Status, 'passing', 'a later run keeps its checks')
     two.publish([entry('c1')])
     await settled(t, two)
-    t.strictSame(await ids(), ['by-hand', 'h1:c1:80', 'h2:c1:80'], 'a later run knows its own')
+    t.strictSame(await ids(), ['by-hand', 'h1:c1:80', 'h2:c1:80'], 'and knows its own')
     await two.end()
     for (const ID of ['h2:c1:80', 'by-hand']) await look.put(`/v1/agent/service/deregister/${pathPart(ID)}`)
   })
@@ -410,7 +417,6 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     const ended = performance.now()
     t.strictSame(await look.ids(), [])
     t.comment(`registered in ${Math.round(written - began)} ms, withdrawn in ${Math.round(ended - written)}`)
-    t.ok(written - began < 15_000, 'in seconds')
   })
 
   await t.test('what Consul has removed as critical', async (t) => {

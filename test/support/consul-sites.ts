@@ -1,7 +1,7 @@
 import { isFailure } from '../../process/failure.ts'
 import type { OpenBackend } from '../../registry/backend.ts'
 import { toText } from '../../registry/keys.ts'
-import { Mirror, type Place, type PlaceSession } from '../../registry/mirror.ts'
+import { Mirror, type Place } from '../../registry/mirror.ts'
 import { type ConsulClient, pathPart } from '../../registry/stores/consul/client.ts'
 import { consulSettings } from '../../registry/stores/consul/settings.ts'
 import { consulAgent } from '../../registry/stores/consul-agent.ts'
@@ -13,30 +13,10 @@ import type { Site, Started } from '../contract/site.ts'
 import { type Consul, startConsul } from './consul.ts'
 
 const silent = { info: () => {}, warn: () => {} }
-/** A mirror that ends as the reason of its signal says: the suite decides late. */
-const opened = (place: Place): OpenBackend => {
-  let reason: unknown
-  const until = (signal: AbortSignal) =>
-    signal.addEventListener('abort', () => {
-      reason = signal.reason
-    })
-  const open = async (): Promise<PlaceSession> => {
-    const session = await place.open()
-    return {
-      lost: session.lost,
-      read: (wanted) => session.read(wanted),
-      apply: (changes) => session.apply(changes),
-      end: (onExit) => session.end(reason === 'keep' ? 'keep' : onExit),
-    }
-  }
-  const backend = new Mirror({ place: { ...place, open }, log: silent })
-  const run = backend.run.bind(backend)
-  backend.run = (signal, onExit) => {
-    until(signal)
-    return run(signal, onExit)
-  }
-  return { backend, close: async () => {} }
-}
+const opened = (place: Place): OpenBackend => ({
+  backend: new Mirror({ place, log: silent }),
+  close: async () => {},
+})
 const where = (consul: Consul) => consulSettings(`consul://${consul.address}`, {})
 
 const common = (consul: Consul): Pick<Started, 'writes' | 'pause' | 'resume' | 'kill' | 'restart'> => ({

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Failure } from '../../../process/failure.ts'
 import { toText } from '../../keys.ts'
-import type { Check, Registration } from '../../views/consul-registration.ts'
+import { type Check, ownMeta, type Registration } from '../../views/consul-registration.ts'
 
 /** What we read of Consul's answers. Lists that are empty may come as null. */
 const list = z
@@ -54,32 +54,30 @@ export const read = <S extends z.ZodType>(schema: S, answer: unknown, what: stri
 /** A value that a view made. */
 export const registrationIn = (value: string): Registration => JSON.parse(value) as Registration
 
+/** What we say of a check with a TTL, as far as it tells registrations apart: `unsaid` is not known yet to be said by us. */
+type Said = 'critical' | 'unsaid' | undefined
+
 /** What is compared of a registration: all that Consul tells of it, and what we are to say of its check. */
-export const shownOf = (
-  service: StoodService,
-  checks: readonly string[],
-  beat: 'passing' | 'critical' | undefined,
-  hostKey: string,
-): string => {
-  const { [hostKey]: _, ...meta } = service.Meta
+export const shownOf = (service: StoodService, checks: readonly string[], said: Said): string => {
+  const { [ownMeta.host]: _, ...meta } = service.Meta
   return toText({
     name: service.Service,
     address: service.Address,
     port: service.Port,
+    // registrator has them in another order
     tags: [...service.Tags].sort(),
     meta,
     checks: [...checks].sort(),
-    ...(beat && { beat }),
+    ...(said && { said }),
   })
 }
 
 /** The same of a registration that is wanted. */
-export const shownOfWanted = (wanted: Registration, hostKey: string): string =>
+export const shownOfWanted = (wanted: Registration): string =>
   shownOf(
     { ...wanted, Service: wanted.Name, Tags: [...wanted.Tags], Meta: { ...wanted.Meta } },
     wanted.Checks.map(({ CheckID }) => CheckID),
-    wanted.Beat?.Status,
-    hostKey,
+    wanted.Beat?.Status === 'critical' ? 'critical' : undefined,
   )
 
 /** A check's kind, in Consul's words. */
