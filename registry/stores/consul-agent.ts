@@ -32,7 +32,8 @@ export interface ConsulAgentSettings extends ConsulSettings {
  */
 export const consulAgent = (settings: ConsulAgentSettings): Place => {
   const client = new ConsulClient(settings)
-  const owns = (key: string) => consulView().owns(key, settings.host)
+  const view = consulView()
+  const owns = (key: string) => view.owns(key, settings.host)
   return {
     description: `Consul's agent at ${client.description}, services of ${settings.host}`,
     owns,
@@ -123,7 +124,9 @@ class AgentSession implements PlaceSession {
     await this.#running
     if (onExit === 'withdraw') {
       const ours = (await this.#services()).filter((one) => this.#isOurs(one))
-      await inParallel(ours, atOnce, ({ ID }) => this.#deregister(ID))
+      const attempts = await inParallel(ours, atOnce, ({ ID }) => this.#attempt({ kind: 'delete', key: ID }))
+      const [refused] = attempts.filter((one) => one !== undefined)
+      if (refused) throw refused
     }
   }
 
@@ -161,9 +164,10 @@ class AgentSession implements PlaceSession {
     const body = { ...wanted, Meta: { ...wanted.Meta, [ownMeta.host]: this.#host } }
     const types = new Map(body.Checks.map((check) => [check.CheckID, typeOf(check)]))
     const standing = ownChecks(id).filter((one) => this.#types.has(one))
-    // Consul would go on with the old kind of check beside the new one
-    for (const check of standing)
-      if (types.has(check) && types.get(check) !== this.#types.get(check)) await this.#removeCheck(check)
+    // Consul would go on with the old kind of check beside the new one; before 1.7 it does not tell the kind
+    const replaced = standing.filter((one) => this.#types.get(one) && types.has(one))
+    for (const check of replaced)
+      if (types.get(check) !== this.#types.get(check)) await this.#removeCheck(check)
     // the state of a check that is registered again is kept; ?replace-existing-checks would end an operator's maintenance
     await this.#client.call('PUT', '/v1/agent/service/register', { body })
     for (const [check, type] of types) this.#types.set(check, type)

@@ -88,7 +88,7 @@ class Look {
 }
 
 /** Waits until the probe says what is wanted, and shows what it said last. */
-const becomes = async (t: Test, what: string, probe: () => unknown, wanted: unknown, ms = 10_000) => {
+const becomes = async (t: Test, what: string, probe: () => unknown, wanted: unknown, ms = 20_000) => {
   let last: unknown
   await until(
     async () => {
@@ -99,7 +99,7 @@ const becomes = async (t: Test, what: string, probe: () => unknown, wanted: unkn
   )
   t.strictSame(last, wanted, what)
 }
-const settled = async (t: Test, { mirror }: ReturnType<typeof run>, ms = 10_000) => {
+const settled = async (t: Test, { mirror }: ReturnType<typeof run>, ms = 20_000) => {
   const well = () => (mirror.lag() === 0 && mirror.trouble === undefined ? true : undefined)
   if (!(await until(well, { ms, every: 10 })))
     t.fail(`not settled: ${mirror.trouble}, ${mirror.lag()} ms behind`)
@@ -140,6 +140,7 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
       region: 'eu',
       check_tcp: 'true',
       check_initial_status: 'warning',
+      check_interval: '1h',
       'not.for.consul': '1',
     }
     one.publish([entry('c1', { tags: ['b', 'a,c'], attributes })])
@@ -151,6 +152,7 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
       region: 'eu',
       check_tcp: 'true',
       check_initial_status: 'warning',
+      check_interval: '1h',
       'openebs-host': 'h1',
     })
     t.match((await look.checks())['service:h1:c1:80'], {
@@ -215,39 +217,43 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     await becomes(t, 'a script is a line for a shell', () => said('script'), `AT 127.0.0.1 ${port}`)
     t.match(await said('cmd'), /check-cmd/, 'a program that is Consul image’s own affair')
     // the same service with another kind of check
-    one.publish([entry('tcp', { port: 1, attributes: { check_ttl: '10s' } })])
+    one.publish([entry('https', { port, attributes: { check_ttl: '10s' } })])
     await becomes(
       t,
       'the check is another',
-      async () => (await look.checks())['service:h1:tcp:80']?.Type,
+      async () => (await look.checks())['service:h1:https:80']?.Type,
       'ttl',
     )
     await settled(t, one)
     await pause(2500)
-    t.equal((await look.checks())['service:h1:tcp:80']?.Status, 'passing', 'and the old one does not run on')
+    t.equal(
+      (await look.checks())['service:h1:https:80']?.Status,
+      'passing',
+      'and the old one does not run on',
+    )
     await one.end()
   })
 
   await t.test('a check with a TTL is kept', async (t) => {
     const one = run(t, agentAt(consul))
-    const attributes = { check_ttl: '2s' }
+    const attributes = { check_ttl: '3s' }
     const status = async (id = 'h1:c1:80') => (await look.checks())[`service:${id}`]?.Status
     one.publish([entry('c1', { attributes }), entry('c2')])
-    await becomes(t, 'passing', status, 'passing', 3000)
+    await becomes(t, 'passing', status, 'passing')
     const seen = new Set<string | undefined>()
-    for (let round = 0; round < 50; round++) {
+    for (let round = 0; round < 70; round++) {
       seen.add(await status())
       await pause(100)
     }
     t.strictSame([...seen], ['passing'], 'for longer than its TTL')
     one.publish([entry('c1', { attributes, health: 'unhealthy' }), entry('c2', { health: 'unhealthy' })])
-    await becomes(t, 'critical when the container is unhealthy', status, 'critical', 3000)
-    await becomes(t, 'and one without a check too', () => status('h1:c2:80:docker'), 'critical', 3000)
-    await pause(2500)
+    await becomes(t, 'critical when the container is unhealthy', status, 'critical')
+    await becomes(t, 'and one without a check too', () => status('h1:c2:80:docker'), 'critical')
+    await pause(3500)
     t.equal(await status(), 'critical', 'for as long as it is')
     one.publish([entry('c1', { attributes, health: 'healthy' }), entry('c2', { health: 'healthy' })])
-    await becomes(t, 'passing again', status, 'passing', 3000)
-    await becomes(t, 'and the other has no check', () => status('h1:c2:80:docker'), undefined, 3000)
+    await becomes(t, 'passing again', status, 'passing')
+    await becomes(t, 'and the other has no check', () => status('h1:c2:80:docker'), undefined)
     await one.end()
   })
 
@@ -260,7 +266,7 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     ])
     await settled(t, one)
     const status = async (name = 'c1') => (await look.checks())[`service:h1:${name}:80`]?.Status
-    await becomes(t, 'ours until then', status, 'passing', 3000)
+    await becomes(t, 'ours until then', status, 'passing')
     await look.put('/v1/agent/check/pass/service:h1:c1:80?note=by%20itself')
     await pause(1000)
     await look.put('/v1/agent/check/fail/service:h1:c1:80?note=by%20itself')
@@ -394,13 +400,13 @@ t.test("Consul's agent", { skip, timeout: 400_000 }, async (t) => {
     one.publish([entry('c1'), entry('c2')])
     await until(() => one.mirror.trouble, { ms: 20_000, every: 10 })
     t.match(one.mirror.trouble, /no answer within 4000 ms/)
-    t.ok(performance.now() - began < 6000, 'it is given up in time')
+    t.ok(performance.now() - began < 9000, 'it is given up in time')
     const stopping = performance.now()
     const two = run(t, agentAt(consul, 'h2'))
     two.publish([entry('c1', { host: 'h2' })])
     await pause(200)
     await two.end()
-    t.ok(performance.now() - stopping < 10_000, 'a stop ends meanwhile')
+    t.ok(performance.now() - stopping < 15_000, 'a stop ends meanwhile')
     consul.resume()
     await becomes(t, 'and goes on', look.ids, ['h1:c1:80', 'h1:c2:80'])
     await one.end()
@@ -560,7 +566,7 @@ t.test("Consul's keys", { skip, timeout: 120_000 }, async (t) => {
     t.notOk(session?.NodeChecks?.length, 'which hangs on no check')
     await look.put(`/v1/session/destroy/${session?.ID}`)
     t.strictSame(await stood(), {}, 'the keys went with it')
-    await becomes(t, 'they are back soon', stood, entries, 3000)
+    await becomes(t, 'they are back soon', stood, entries)
     await one.end()
     t.strictSame(await stood(), {}, 'and go at a stop')
     t.strictSame(await sessions(), [], 'as does the session')
