@@ -59,8 +59,8 @@ export class Mirror implements Backend {
   readonly #wake = new Wake()
   #desired: Desired | undefined
   #partial = false
-  /** What this run has written and not deleted since. */
-  readonly #own = new Set<string>()
+  /** What this run has written and not deleted since, as the place shows it; also under a session that was lost. */
+  readonly #own = new Map<string, string>()
   #standing: Map<string, PlaceEntry> | undefined
   /** Whether what stands just as we want it may be our own earlier run's, or that of the session before. */
   #adopts = true
@@ -105,6 +105,7 @@ export class Mirror implements Backend {
   async run(signal: AbortSignal, onExit: OnExit): Promise<void> {
     const { place, log } = this.#options
     let failures = 0
+    let ended = false
     while (!signal.aborted) {
       let session: PlaceSession | undefined
       try {
@@ -122,11 +123,27 @@ export class Mirror implements Backend {
           log?.warn({ reason: explain(error) }, `cannot reach ${place.description}: trying on`)
         this.#trouble = explain(error)
       }
-      if (signal.aborted) await this.#end(session, onExit)
-      else {
+      if (signal.aborted) {
+        await this.#end(session, onExit)
+        ended = session !== undefined
+      } else {
         this.#since ??= performance.now()
         await pause(backoff(failures, 100, 2000), signal)
       }
+    }
+    if (!ended && onExit === 'withdraw' && this.#own.size > 0) await this.#withdrawLate()
+  }
+
+  /** The stop came between two sessions: what the place keeps without one is still there. */
+  async #withdrawLate(): Promise<void> {
+    const { place, log } = this.#options
+    try {
+      const session = await place.open()
+      await session.read(new Set(this.#own.keys()))
+      await session.end('withdraw')
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      log?.warn({ reason: explain(error) }, `what we wrote to ${place.description} stays there`)
     }
   }
 
@@ -162,7 +179,7 @@ export class Mirror implements Backend {
     const standing = this.#standing ?? new Map(await session.read(new Set(desired.keys())))
     this.#standing = standing
     const { changes, held } = plan(desired, standing, {
-      owns: (key) => this.#options.place.owns(key),
+      owns: (key, value) => this.#options.place.owns(key) || this.#own.get(key) === value,
       shown: (value) => this.#shown(value),
       spares: (key) => this.#partial && !this.#own.has(key),
       adopts: this.#adopts,
@@ -186,8 +203,9 @@ export class Mirror implements Backend {
       this.#own.delete(change.key)
       standing.delete(change.key)
     } else {
-      this.#own.add(change.key)
-      standing.set(change.key, { value: this.#shown(change.value), ours: true })
+      const value = this.#shown(change.value)
+      this.#own.set(change.key, value)
+      standing.set(change.key, { value, ours: true })
     }
   }
 
@@ -226,7 +244,8 @@ export const plan = (
     spares = () => false,
     adopts = false,
   }: {
-    owns(key: string): boolean
+    /** Whether an entry of another session is of an earlier one of ours. */
+    owns(key: string, value: string): boolean
     shown?(value: string): string
     /** Keys that stay where they are not wanted. */
     spares?(key: string): boolean
@@ -240,11 +259,11 @@ export const plan = (
     const entry = standing.get(key)
     const same = entry?.value === shown(value)
     if (entry?.ours && same) continue
-    if (entry && !entry.ours && !owns(key) && !(same && adopts)) {
+    if (entry && !entry.ours && !owns(key, entry.value) && !(same && adopts)) {
       if (!same) held.push(key)
     } else changes.push({ kind: 'put', key, value })
   }
-  for (const [key, { ours }] of standing)
-    if (!desired.has(key) && (ours || owns(key)) && !spares(key)) changes.push({ kind: 'delete', key })
+  for (const [key, { value, ours }] of standing)
+    if (!desired.has(key) && (ours || owns(key, value)) && !spares(key)) changes.push({ kind: 'delete', key })
   return { changes, held }
 }

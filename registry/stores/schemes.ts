@@ -109,8 +109,14 @@ const consulKeys =
   (rest) => {
     const settings = consulKvSettings(`${scheme}://${rest}`)
     const view = registratorView()
-    return mirrored(view, settings.prefix, ({ host, ttl }) =>
-      consulKv({ ...settings, host, ttl, owns: (key) => view.owns(key, host) }),
+    return mirrored(view, settings.prefix, ({ host, ttl, renew }) =>
+      consulKv({
+        ...settings,
+        host,
+        ttl,
+        ...(renew !== undefined && { renew }),
+        owns: (key) => view.owns(key, host),
+      }),
     )
   }
 
