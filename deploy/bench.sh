@@ -2,7 +2,8 @@
 # bench.sh   runs the measurements of bench/ one after another, and prints what they measured as one table
 #
 # ROWS=burst,sync runs only these (bench/<name>.bench.ts). PEER_REGISTRATOR='command line with {registry}' runs another
-# registrator beside ours; {registry} stands for etcd://host:port/services. Each program has flags of its own: see
+# registrator beside ours; {registry} stands for etcd://host:port/services. LAYOUT=registrator measures ours under that command
+# line, which writes nothing else. Each program has flags of its own: see
 # node bench/<name>.bench.ts --help. Exit status: 1 where a must of the table is not held, 3 where one could not be measured.
 set -eu
 # shellcheck source=deploy/lib.sh
@@ -14,7 +15,7 @@ sh deploy/test-packages.sh
 sh deploy/packages.sh
 PATH=$top/node_modules/.bin:$PATH
 
-rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory,hosts,volumes,data-path,guard}
+rows=${ROWS:-latency,kill,burst,sync,resync,idle,memory,hosts,consul,volumes,data-path,guard}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 status=0

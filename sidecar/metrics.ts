@@ -12,6 +12,8 @@ export interface Metrics {
   readonly resyncs: Counter
   readonly probes: Counter<'health'>
   readonly publisher: PublisherHooks
+  /** The same for views and other registries, of one kind: their keys begin with names of users'. */
+  readonly outlets: PublisherHooks
   readonly journal: JournalHooks
   readonly storeCall: (call: StoreCall, ms: number) => void
 }
@@ -140,6 +142,11 @@ export const createMetrics = (gauges: Gauges): Metrics => {
     buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
     registers,
   })
+  const view = (of: readonly unknown[]) => of.map(() => 'view/')
+  const timed: PublisherHooks = {
+    passed: (ms) => pass.observe(ms / 1000),
+    settled: (ms) => settle.observe(ms / 1000),
+  }
   return {
     registry,
     events: new Counter({
@@ -164,8 +171,13 @@ export const createMetrics = (gauges: Gauges): Metrics => {
       written: (done) => changes(done.map(({ key }) => key)),
       retried: (keys) => retries([...new Map(keys.map((key) => [collectionOf(key), key])).values()]),
       conflicted: conflicts,
-      passed: (ms) => pass.observe(ms / 1000),
-      settled: (ms) => settle.observe(ms / 1000),
+      ...timed,
+    },
+    outlets: {
+      written: (done) => changes(view(done)),
+      retried: () => retries(['view/']),
+      conflicted: (keys) => conflicts(view(keys)),
+      ...timed,
     },
     storeCall: (call, ms) => calls.observe({ call }, ms / 1000),
   }

@@ -48,7 +48,7 @@ await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => 
         open: async (host) =>
           options.dryRun
             ? dryRun(target, { host, log })
-            : await target.open({ ...occupant, host, log, hooks: sidecar.metrics.publisher }),
+            : await target.open({ ...occupant, host, log, hooks: sidecar.metrics.outlets }),
       },
     ],
   })

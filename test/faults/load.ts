@@ -148,6 +148,7 @@ export class Load {
           ? ['-p', '80']
           : ['-p', '80', '-v', this.freshName()]
     if (this.#random.chance(0.3)) more.push('-e', `SERVICE_NAME=${this.#random.pick(['api', 'shop'])}`)
+    more.push('-l', 'traefik.enable=true')
     await this.docker('run', '-d', '--name', this.freshName(), ...place, ...more, image)
   }
 

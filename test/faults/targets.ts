@@ -143,13 +143,14 @@ const compare = (
 }
 
 /** Views that stand beside the registry under all of its faults. */
-export const views = 'registrator=/old,skydns=example.org'
+export const views = 'registrator=/old,skydns=example.org,traefik'
 
 /** Every way in which these differ from the host; names of DNS are plain here, as the load's are. */
 export const viewDifferences = async (sides: Sides, etcd: EtcdCluster): Promise<string[]> => {
-  const [old, dns, truth] = await Promise.all([
+  const [old, dns, traefik, truth] = await Promise.all([
     pairs(etcd, '/old/'),
     pairs(etcd, '/skydns/org/example/'),
+    pairs(etcd, 'traefik/'),
     serviceTruth(sides),
   ])
   const named = [...truth].map(([key, endpoint]): [string, string] => {
@@ -166,5 +167,28 @@ export const viewDifferences = async (sides: Sides, etcd: EtcdCluster): Promise<
   return [
     ...compare('view registrator', new Map(old), truth),
     ...compare('view skydns', new Map(found), new Map(named)),
+    ...traefikDifferences(traefik, truth),
+  ]
+}
+
+/** All of the load asks for Traefik, without a word more: a router and a service of its name, and a server for each instance. */
+const traefikDifferences = (
+  entries: readonly (readonly [key: string, value: string])[],
+  truth: ReadonlyMap<string, string>,
+): string[] => {
+  const servers = entries.flatMap(([key, value]): [string, string][] => {
+    const service = /^http\/services\/([^/]+)\/loadBalancer\/servers\/\d+\/url$/.exec(key)?.[1]
+    return service === undefined ? [] : [[`${service} ${value}`, value]]
+  })
+  const wanted = [...truth].map(([key, endpoint]): [string, string] => [
+    `${key.split('/')[0]} http://${endpoint}`,
+    `http://${endpoint}`,
+  ])
+  const names = (of: readonly (readonly [string, string])[]) =>
+    new Map(of.map(([key]) => [key.split(' ')[0] ?? '', 'it']))
+  const routers = entries.flatMap(([key]) => /^http\/routers\/([^/]+)\/rule$/.exec(key)?.[1] ?? [])
+  return [
+    ...compare('view traefik', new Map(servers), new Map(wanted)),
+    ...compare('view traefik, routers', new Map(routers.map((name) => [name, 'it'])), names(wanted)),
   ]
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -209,6 +209,16 @@ t.test("the peer's failures", { timeout: 600_000 }, async (t) => {
     t.equal(await sidecar.end('SIGTERM'), 0)
   })
 
+  await t.test('--net=host, and an IPv6 binding beside the IPv4 one', async (t) => {
+    await docker('run', '-d', '--name', 'onhost', '--network', 'host', 'web:1')
+    await run('both', '-p', '0.0.0.0:18080:80', '-p', '[::]:18080:80')
+    const sidecar = await begin(t, ['-ip', '10.9.9.9', uri])
+    const wanted = { [key('onhost')]: '10.9.9.9:80', [key('both')]: '10.9.9.9:18080' }
+    await stands(t, wanted, 'the exposed ports stand')
+    await docker('rm', '-f', 'onhost', 'both')
+    t.equal(await sidecar.end('SIGTERM'), 0)
+  })
+
   await t.test('-deregister on-success', async (t) => {
     const sidecar = await begin(t, ['-ip', '10.9.9.9', '-deregister', 'on-success', uri])
     const say = (name: string, port: number, end: string) =>
@@ -246,6 +256,48 @@ t.test("the peer's failures", { timeout: 600_000 }, async (t) => {
     t.equal(await sidecar.ended(), 1)
     t.match(sidecar.log, /given up after 2 retries/)
   })
+})
+
+t.test('etcd with TLS, a user and three endpoints', { timeout: 120_000 }, async (t) => {
+  const engine = await EngineHost.prepare(t)
+  await engine.start()
+  await engine.importImage('web:1', ['/bin/sleep'], 'EXPOSE 80', 'CMD ["/bin/sleep","900"]')
+  const etcd = await startEtcd(t, { members: 3, tls: true })
+  for (const command of [
+    'user add root:secret --interactive=false',
+    'user grant-role root root',
+    'user add reg:reg-secret --interactive=false',
+    'role add reg',
+    'role grant-permission reg readwrite /services/ --prefix',
+    'role grant-permission reg readwrite /openebs/v1/fences/ --prefix',
+    'user grant-role reg reg',
+    'auth enable',
+  ])
+    await etcd.ctl(...command.split(' '))
+  const folder = await mkdtemp(join(tmpdir(), 'tls-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const password = join(folder, 'password')
+  await writeFile(password, 'reg-secret\n')
+  const env = {
+    DOCKER_HOST: engine.endpoint,
+    OPENEBS_HOST: 'h1',
+    OPENEBS_STORE_CA: etcd.ca ?? '',
+    OPENEBS_STORE_USER: 'reg',
+    OPENEBS_STORE_PASSWORD_FILE: password,
+  }
+  const sidecar = await SidecarProcess.start(t, env, ['-ip', '10.9.9.9', `${etcd.uri}/services`])
+  await sidecar.ready()
+  const stand = async () =>
+    (await etcd.ctl('--user', 'root:secret', 'get', '--prefix', '/services/', '--keys-only')).trim()
+  const is = async (wanted: string) =>
+    until(async () => ((await stand()) === wanted ? true : undefined), { ms: 10_000 })
+  await engine.docker('run', '-d', '--name', 'c1', '-p', '18080:80', 'web:1')
+  t.ok(await is('/services/web/h1:c1:80'), 'written by a user who may write there alone')
+  await etcd.members[0]?.kill()
+  await engine.docker('rm', '-f', 'c1')
+  t.ok(await is(''), 'one member less is no matter')
+  t.notMatch(sidecar.log, /secret/, 'no password is logged')
+  t.equal(await sidecar.end('SIGTERM'), 0)
 })
 
 t.test('a thousand starts in a burst', { timeout: 120_000 }, async (t) => {

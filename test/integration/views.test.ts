@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { until } from '../../process/backoff.ts'
 import { targetLabels } from '../../vsm/labels.ts'
+import { startDnsServer } from '../support/dns-server.ts'
 import { EngineHost } from '../support/engine-host.ts'
 import { startEtcd } from '../support/etcd.ts'
 import { SidecarProcess } from '../support/sidecar-process.ts'
@@ -121,6 +124,19 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
       ...ofHost,
     }
     await shows(t, '/skydns/org/example/', wanted, 'is found when it is healthy', 15_000)
+    // as CoreDNS would answer, by the semantics that it documents (test/support/dns-server.ts)
+    const { port } = await startDnsServer(t, etcd, ['example.org'])
+    const dig = async (...question: string[]) =>
+      (
+        await promisify(execFile)('dig', ['@127.0.0.1', '-p', String(port), '+short', ...question])
+      ).stdout.trim()
+    t.equal(
+      await dig('SRV', '_iscsi._tcp.data.vsm.example.org'),
+      '10 100 3270 portal1.h1._iscsi._tcp.data.vsm.example.org.',
+    )
+    t.equal(await dig('A', 'data.vsm.example.org'), '198.51.100.7')
+    t.equal(await dig('TXT', 'data.vsm.example.org'), '"iqn.2016-09.com.openebs:data"')
+    t.equal(await dig('A', 'web.example.org'), '198.51.100.7')
     await docker('rm', '-f', 'vsm-data')
     await shows(t, '/skydns/org/example/', { 'web/_tcp/_web/h1/c1-80': place(18_080), ...ofHost }, 'and gone')
   })
