@@ -56,7 +56,9 @@ await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => 
     missing: () => sidecar.missing(),
     warnings: () => sidecar.warnings,
     metrics: sidecar.metrics.registry,
-    store: () => undefined,
+    store: () => {
+      throw new Failure('not-found', 'there is no registry of OpenEBS here: registrator run keeps one')
+    },
     stop,
   })
   try {
