@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { SyntheticEngine } from '../../bench/support/synthetic-engine.ts'
 import { pause, until } from '../../process/backoff.ts'
+import { Authority } from '../support/certificates.ts'
 import { EngineHost } from '../support/engine-host.ts'
 import { startEtcd } from '../support/etcd.ts'
 import { SidecarProcess } from '../support/sidecar-process.ts'
@@ -262,7 +263,13 @@ t.test('etcd with TLS, a user and three endpoints', { timeout: 120_000 }, async 
   const engine = await EngineHost.prepare(t)
   await engine.start()
   await engine.importImage('web:1', ['/bin/sleep'], 'EXPOSE 80', 'CMD ["/bin/sleep","900"]')
-  const etcd = await startEtcd(t, { members: 3, tls: true })
+  const authority = await Authority.make(t)
+  const parties = {
+    server: await authority.issue('etcd', ['127.0.0.1']),
+    client: await authority.issue('client'),
+  }
+  const { ca, cert, key } = parties.client
+  const etcd = await startEtcd(t, { members: 3, parties })
   for (const command of [
     'user add root:secret --interactive=false',
     'user grant-role root root',
@@ -281,7 +288,9 @@ t.test('etcd with TLS, a user and three endpoints', { timeout: 120_000 }, async 
   const env = {
     DOCKER_HOST: engine.endpoint,
     OPENEBS_HOST: 'h1',
-    OPENEBS_STORE_CA: etcd.ca ?? '',
+    OPENEBS_STORE_CA: ca,
+    OPENEBS_STORE_CERT: cert,
+    OPENEBS_STORE_KEY: key,
     OPENEBS_STORE_USER: 'reg',
     OPENEBS_STORE_PASSWORD_FILE: password,
   }
