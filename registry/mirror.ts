@@ -11,6 +11,8 @@ export interface PlaceEntry {
   readonly value: string
   /** Of this session; one that is not is another's, or of an earlier run of ours where `Place.owns` says so. */
   readonly ours: boolean
+  /** Of an earlier session of this very run, where the place can tell. */
+  readonly earlier?: boolean
 }
 
 export type PlaceChange =
@@ -59,8 +61,8 @@ export class Mirror implements Backend {
   readonly #wake = new Wake()
   #desired: Desired | undefined
   #partial = false
-  /** What this run has written and not deleted since, as the place shows it; also under a session that was lost. */
-  readonly #own = new Map<string, string>()
+  /** What this run has written and not deleted since. */
+  readonly #own = new Set<string>()
   #standing: Map<string, PlaceEntry> | undefined
   /** Whether what stands just as we want it may be our own earlier run's, or that of the session before. */
   #adopts = true
@@ -179,7 +181,7 @@ export class Mirror implements Backend {
     const standing = this.#standing ?? new Map(await session.read(new Set(desired.keys())))
     this.#standing = standing
     const { changes, held } = plan(desired, standing, {
-      owns: (key, value) => this.#options.place.owns(key) || this.#own.get(key) === value,
+      owns: (key) => this.#options.place.owns(key),
       shown: (value) => this.#shown(value),
       spares: (key) => this.#partial && !this.#own.has(key),
       adopts: this.#adopts,
@@ -203,9 +205,8 @@ export class Mirror implements Backend {
       this.#own.delete(change.key)
       standing.delete(change.key)
     } else {
-      const value = this.#shown(change.value)
-      this.#own.set(change.key, value)
-      standing.set(change.key, { value, ours: true })
+      this.#own.add(change.key)
+      standing.set(change.key, { value: this.#shown(change.value), ours: true })
     }
   }
 
@@ -244,8 +245,7 @@ export const plan = (
     spares = () => false,
     adopts = false,
   }: {
-    /** Whether an entry of another session is of an earlier one of ours. */
-    owns(key: string, value: string): boolean
+    owns(key: string): boolean
     shown?(value: string): string
     /** Keys that stay where they are not wanted. */
     spares?(key: string): boolean
@@ -259,11 +259,12 @@ export const plan = (
     const entry = standing.get(key)
     const same = entry?.value === shown(value)
     if (entry?.ours && same) continue
-    if (entry && !entry.ours && !owns(key, entry.value) && !(same && adopts)) {
+    if (entry && !entry.ours && !entry.earlier && !owns(key) && !(same && adopts)) {
       if (!same) held.push(key)
     } else changes.push({ kind: 'put', key, value })
   }
-  for (const [key, { value, ours }] of standing)
-    if (!desired.has(key) && (ours || owns(key, value)) && !spares(key)) changes.push({ kind: 'delete', key })
+  for (const [key, { ours, earlier }] of standing)
+    if (!desired.has(key) && (ours || earlier || owns(key)) && !spares(key))
+      changes.push({ kind: 'delete', key })
   return { changes, held }
 }

@@ -13,13 +13,14 @@ export { parseZookeeperUri, type ZookeeperSettings } from './zookeeper/settings.
 export const zookeeper = ({ uri, ttl, owns = () => false }: ZookeeperSettings): Place => {
   const { servers, path } = parseZookeeperUri(uri)
   if (!(ttl > 0)) throw new Failure('invalid', `a session of ${ttl} s cannot be`)
+  const sessions = new Set<string>()
   return {
     description: `ZooKeeper at ${uri}`,
     owns,
     open: async () => {
       const connection = new Connection(servers, Math.round(ttl * 1000))
       await connection.open()
-      const session = new ZookeeperSession(connection, path)
+      const session = new ZookeeperSession(connection, path, sessions)
       try {
         await session.makePath()
       } catch (error) {

@@ -28,9 +28,13 @@ export class ZookeeperSession implements PlaceSession {
   /** Parents that stood a while ago. */
   readonly #parents = new Set<string>()
 
-  constructor(connection: Connection, path: string) {
+  /** Sessions of this run so far, which a server may not have ended yet: their IDs in hex. This one is added. */
+  readonly #sessions: Set<string>
+
+  constructor(connection: Connection, path: string, sessions: Set<string>) {
     this.#connection = connection
     this.#path = path
+    this.#sessions = sessions.add(connection.id.toString('hex'))
   }
 
   get lost(): AbortSignal {
@@ -65,7 +69,8 @@ export class ZookeeperSession implements PlaceSession {
       // another's that is not wanted is of interest only where it may be an earlier run's: persistent nodes never are
       if (!ours && !wanted.has(key) && isPersistent(found.stat)) return
       if (!ours) this.#others.set(key, found.stat.czxid.toString('hex'))
-      entries.set(key, { value: found.data.toString(), ours })
+      const earlier = !ours && this.#sessions.has(found.stat.ephemeralOwner.toString('hex'))
+      entries.set(key, { value: found.data.toString(), ours, earlier })
     })
     return entries
   }
