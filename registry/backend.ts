@@ -27,8 +27,10 @@ export interface Backend {
   lag(): number
   /** Why it is behind, or cannot say; undefined when all is well. */
   readonly trouble: string | undefined
-  /** Keys that are wanted and held by another: they are left to it, and taken when it goes. */
+  /** Keys that are wanted and held by another with another value: they are left to it, and taken when it goes. */
   readonly held: readonly string[]
+  /** Whether any key is left to another, and nothing tells us at once when it is free. */
+  readonly waits: boolean
   /** Runs until the signal fires, then withdraws our entries or leaves them, within some seconds. Rejects for a bug alone. */
   run(signal: AbortSignal, onExit: OnExit): Promise<void>
 }

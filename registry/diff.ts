@@ -15,10 +15,10 @@ export interface Owner {
   spares?(key: string): boolean
   /**
    * Whether an entry is another's, though its key is one that the owner may write, and so is left alone; `value` is what is wanted
-   * there. `yielded` is told of those that are wanted, and stand otherwise.
+   * there. `yielded` is told of those that are wanted.
    */
   yields?(entry: Entry, value: string | undefined): boolean
-  yielded?(key: string): void
+  yielded?(entry: Entry): void
 }
 
 /**
@@ -52,7 +52,7 @@ export const diff = (
     if (entry) standing += 1
     if ((entry?.value === value && entry.lease === lease?.id) || !owns(key)) continue
     if (entry && yields(entry, value)) {
-      if (entry.value !== value) yielded(key)
+      yielded(entry)
       continue
     }
     const guard = entry ? { revision: entry.revision } : 'absent'

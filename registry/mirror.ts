@@ -36,6 +36,8 @@ export interface Place {
   readonly description: string
   /** Whether a key is by its form one of this host's. */
   owns(key: string): boolean
+  /** `apply` itself leaves alone what another has put there since the last read; else it is read anew for keys that were not asked for. */
+  readonly guards?: boolean
   /** What `read` would show of a value; the value itself, unless told otherwise. */
   shown?(value: string): string
   /** Opens a session. Rejects with a Failure: `unavailable` (tried again), `denied` (too, as rights may come) … */
@@ -68,8 +70,11 @@ export class Mirror implements Backend {
   #adopts = true
   #since: number | undefined
   #version = 0
+  /** What was wanted at the last read: of other keys it tells nothing. */
+  #asked: ReadonlySet<string> = new Set()
   #trouble: string | undefined = 'not connected yet'
   #held: readonly string[] = []
+  #waits = false
 
   constructor(options: MirrorOptions) {
     this.#options = options
@@ -85,6 +90,10 @@ export class Mirror implements Backend {
 
   get held(): readonly string[] {
     return this.#held
+  }
+
+  get waits(): boolean {
+    return this.#waits
   }
 
   publish(desired: Desired, { since = performance.now(), partial = false }: Wanted = {}): void {
@@ -112,6 +121,7 @@ export class Mirror implements Backend {
       let session: PlaceSession | undefined
       try {
         session = await place.open()
+        this.#trouble = undefined
         this.#standing = undefined
         this.#adopts = true
         const until = AbortSignal.any([signal, session.lost])
@@ -178,14 +188,14 @@ export class Mirror implements Backend {
 
   async #pass(session: PlaceSession, desired: Desired, until: AbortSignal): Promise<void> {
     const version = this.#version
-    const standing = this.#standing ?? new Map(await session.read(new Set(desired.keys())))
-    this.#standing = standing
-    const { changes, held } = plan(desired, standing, {
+    const standing = await this.#read(session, desired)
+    const { changes, held, left } = plan(desired, standing, {
       owns: (key) => this.#options.place.owns(key),
       shown: (value) => this.#shown(value),
       spares: (key) => this.#partial && !this.#own.has(key),
       adopts: this.#adopts,
     })
+    this.#waits = left > 0
     this.#tellHeld(held)
     for (let at = 0; at < changes.length; at += batch) {
       // what was read meanwhile, or is newer, counts: a wake is due then
@@ -198,6 +208,19 @@ export class Mirror implements Backend {
     if (this.#version !== version || this.#standing !== standing) return
     this.#since = undefined
     if (!this.#partial) this.#adopts = false
+    for (const key of this.#own) if (!standing.has(key) && !desired.has(key)) this.#own.delete(key)
+  }
+
+  async #read(session: PlaceSession, desired: Desired): Promise<Map<string, PlaceEntry>> {
+    const { place } = this.#options
+    const known = this.#standing
+    const isUnasked = (key: string) => !known?.has(key) && !this.#asked.has(key) && !place.owns(key)
+    if (known && (place.guards || ![...desired.keys()].some(isUnasked))) return known
+    const asked = new Set(desired.keys())
+    const standing = new Map(await session.read(asked))
+    this.#asked = asked
+    this.#standing = standing
+    return standing
   }
 
   #enter(standing: Map<string, PlaceEntry>, change: PlaceChange): void {
@@ -235,7 +258,7 @@ export class Mirror implements Backend {
   }
 }
 
-/** What turns `standing` into `desired`, puts first; and what another holds. Pure. */
+/** What turns `standing` into `desired`, puts first; what another holds, and how many are left to another in all. Pure. */
 export const plan = (
   desired: Desired,
   standing: ReadonlyMap<string, PlaceEntry>,
@@ -252,19 +275,21 @@ export const plan = (
     /** Whether what another holds with the same value is taken over. */
     adopts?: boolean
   },
-): { readonly changes: readonly PlaceChange[]; readonly held: readonly string[] } => {
+): { readonly changes: readonly PlaceChange[]; readonly held: readonly string[]; readonly left: number } => {
   const changes: PlaceChange[] = []
   const held: string[] = []
+  let left = 0
   for (const [key, value] of desired) {
     const entry = standing.get(key)
     const same = entry?.value === shown(value)
     if (entry?.ours && same) continue
     if (entry && !entry.ours && !entry.earlier && !owns(key) && !(same && adopts)) {
+      left += 1
       if (!same) held.push(key)
     } else changes.push({ kind: 'put', key, value })
   }
   for (const [key, { ours, earlier }] of standing)
     if (!desired.has(key) && (ours || earlier || owns(key)) && !spares(key))
       changes.push({ kind: 'delete', key })
-  return { changes, held }
+  return { changes, held, left }
 }

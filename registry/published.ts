@@ -32,6 +32,7 @@ export class Published implements Backend {
   /** All that was ever wanted, and may still stand. */
   readonly #known = new Set<string>()
   #held: readonly string[] = []
+  #waits = false
   /** The lease under which all that is wanted has stood once. */
   #begun: string | undefined
   #beginning = false
@@ -52,13 +53,25 @@ export class Published implements Backend {
       // another host's end frees what both want: that is to be noticed at once
       ...(shares && { follows: [''] }),
       ...(groupOf && { groupOf }),
-      hooks: { ...hooks, yielded: (keys) => this.#tellHeld(keys) },
+      hooks: {
+        ...hooks,
+        yielded: (entries) => {
+          this.#waits = entries.some(({ key }) => !shares?.(key))
+          this.#tellHeld(
+            entries.filter(({ key, value }) => this.#wanted.get(key) !== value).map(({ key }) => key),
+          )
+        },
+      },
       ...(log && { log }),
     })
   }
 
   get trouble(): string | undefined {
     return this.#publisher.trouble ?? this.#session.trouble
+  }
+
+  get waits(): boolean {
+    return this.#waits
   }
 
   get held(): readonly string[] {

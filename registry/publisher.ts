@@ -20,8 +20,8 @@ export interface PublisherHooks {
   conflicted?(keys: readonly string[]): void
   /** A pass over all that is wanted took so many ms, also one that failed. */
   passed?(ms: number): void
-  /** These keys are wanted and yielded to another (`yields`); called when that changes. */
-  yielded?(keys: readonly string[]): void
+  /** These entries stand at keys that are wanted, and are yielded to another (`yields`); called when there are any, or no more. */
+  yielded?(entries: readonly Entry[]): void
   /** Changes were written, and everything wanted is in the registry, so many ms after it came to be wanted. */
   settled?(ms: number): void
 }
@@ -215,12 +215,12 @@ export class Publisher {
       return
     }
     const { entries, moved } = this.#standing
-    const yielded: string[] = []
+    const yielded: Entry[] = []
     const changes = diff(desired, entries, {
       owns,
       lease,
       spares: this.#spares,
-      yielded: (key) => yielded.push(key),
+      yielded: (entry) => yielded.push(entry),
       ...(yields && { yields: (entry, value) => yields(entry, value, lease) }),
     })
     if (yielded.length > 0 || this.#yielded) this.#options.hooks?.yielded?.(yielded)
@@ -257,7 +257,8 @@ export class Publisher {
   async #write(changes: readonly Change[], outdated: () => boolean): Promise<boolean> {
     const puts = changes.filter(({ kind }) => kind === 'put')
     const deletes = changes.filter(({ kind }) => kind === 'delete')
-    const phases = changes.length <= limits.changes ? [changes] : [puts, deletes]
+    // a group is whole with its deletes
+    const phases = changes.length <= limits.changes || this.#options.groupOf ? [changes] : [puts, deletes]
     let begun = false
     let complete = true
     this.#writing = true

@@ -6,6 +6,9 @@ import type { Session } from '../registry/session.ts'
 import type { View } from '../registry/views/view.ts'
 import type { ViewEntries } from './view-entries.ts'
 
+/** ms until what another holds is looked at again: when it is free nobody tells. */
+const lookAgain = 3000
+
 /** A view, and where it is kept. */
 export interface Outlet {
   /** For people, logs and metrics: "skydns". */
@@ -31,6 +34,8 @@ export class Outlets {
   readonly #wakes: ReadonlyMap<Outlet, Wake>
   readonly #backends = new Map<Outlet, Backend>()
   readonly #refused = new Map<Outlet, ReadonlySet<string>>()
+  /** Those that have been in line once. */
+  readonly #begun = new Set<Outlet>()
 
   constructor(options: OutletsOptions) {
     this.#options = options
@@ -46,8 +51,12 @@ export class Outlets {
     return this.#options.outlets.flatMap((outlet) => {
       const backend = this.#backends.get(outlet)
       if (!backend) return [`${outlet.name}: not opened yet`]
-      if (backend.lag() <= patience) return []
       const why = backend.trouble === undefined ? '' : `: ${backend.trouble}`
+      if (this.#isInLine(outlet)) this.#begun.add(outlet)
+      if (backend.lag() <= patience)
+        return this.#begun.has(outlet)
+          ? []
+          : [`${outlet.name}: ${backend.description}: not written yet${why}`]
       return [
         `${outlet.name}: ${backend.description} is behind by ${Math.round(backend.lag() / 1000)} s${why}`,
       ]
@@ -56,11 +65,13 @@ export class Outlets {
 
   /** Whether each is in line with the host. */
   get settled(): boolean {
-    return this.#options.outlets.every((outlet) => {
-      const backend = this.#backends.get(outlet)
-      // before the first word of the Engine nothing is behind
-      return this.#refused.has(outlet) && backend?.trouble === undefined && backend?.lag() === 0
-    })
+    return this.#options.outlets.every((outlet) => this.#isInLine(outlet))
+  }
+
+  #isInLine(outlet: Outlet): boolean {
+    const backend = this.#backends.get(outlet)
+    // before the first word of the Engine nothing is behind
+    return this.#refused.has(outlet) && backend?.trouble === undefined && backend?.lag() === 0
   }
 
   /** Why one of them is behind; undefined when none is, or none says. */
@@ -123,17 +134,18 @@ export class Outlets {
     const next = () => performance.now() + resyncEvery * (0.8 + 0.4 * Math.random())
     let resyncAt = next()
     while (!signal.aborted) {
-      const woken = await wake.next(Math.max(0, resyncAt - performance.now()), signal)
+      const due = backend.waits ? Math.min(resyncAt, performance.now() + lookAgain) : resyncAt
+      const woken = await wake.next(Math.max(0, due - performance.now()), signal)
       await nextTurn() // what arrived in the same turn of the event loop goes into one pass
       if (signal.aborted) return
       const wanted = desired(outlet)
-      if (wanted) {
-        this.#tellRefused(outlet, wanted.entries.refused)
-        backend.publish(wanted.entries.desired, wanted)
-      }
       if (!woken) {
         backend.resync()
         resyncAt = next()
+      }
+      if (wanted) {
+        this.#tellRefused(outlet, wanted.entries.refused)
+        backend.publish(wanted.entries.desired, wanted)
       }
     }
   }

@@ -44,7 +44,10 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
   ): ViewEntries => {
     const addresses = host.addresses ?? [host.address]
     const identity = [host.host, ...addresses].join(' ')
-    if (identity !== madeFor) ledger = new Ledger(firstMadeLast)
+    if (identity !== madeFor) {
+      ledger = new Ledger(firstMadeLast)
+      refused.clear()
+    }
     madeFor = identity
 
     const ofContainer = (container: Container): readonly ViewEntry[] => {
@@ -54,13 +57,20 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
           .filter(({ protocol }) => protocol === service.protocol)
           .map((one) => one.exposedPort)
         const about = { host, labels: container.labels, ports }
-        return attempt(refused, container, () => view.instance?.(service, about) ?? [])
+        return attempt(
+          refused,
+          `container ${container.name}`,
+          container,
+          () => view.instance?.(service, about) ?? [],
+        )
       })
       if (keepFailed && made.length > 0) kept.set(container.id, made)
       return made.length === 0 && hasFailed(container) ? (kept.get(container.id) ?? []) : made
     }
     ledger.begin()
-    ledger.keep(host, () => toWrite(view.host?.(host) ?? []))
+    ledger.keep(host, () =>
+      toWrite(attempt(refused, `host ${host.host}`, host, () => view.host?.(host) ?? [])),
+    )
     // the last of a pass has a key that several claim: the one that was there first
     const containers = [...snapshot.containers.values()]
     for (const container of containers.toReversed())
@@ -69,7 +79,7 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
     const vsms = view.vsm ? containers.filter(isVsm).sort((a, b) => compareClaims(b, a)) : []
     if (vsms.length > 0) {
       const made = vsms.flatMap((container) =>
-        attempt(refusedNow, container, () => {
+        attempt(refusedNow, `container ${container.name}`, container, () => {
           const vsm = vsmOf(container, host, answer(probeKey(container)))
           return view.vsm?.(vsm, { host, labels: container.labels }) ?? []
         }),
@@ -88,14 +98,15 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
 
 const attempt = (
   refused: Map<object, string>,
-  container: Container,
+  name: string,
+  object: object,
   make: () => readonly ViewEntry[],
 ): readonly ViewEntry[] => {
   try {
     return make().map(checked)
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    refused.set(container, `container ${container.name}: ${error.message}`)
+    refused.set(object, `${name}: ${error.message}`)
     return []
   }
 }
@@ -130,4 +141,4 @@ const checked = (entry: ViewEntry): ViewEntry => {
 
 /** It ended by itself, and not well. Statuses from 128 on tell of a signal. */
 const hasFailed = ({ state, exitCode }: Container): boolean =>
-  state === 'exited' && exitCode !== 0 && (exitCode & 0x80) === 0
+  (state === 'exited' || state === 'restarting') && exitCode !== 0 && (exitCode & 0x80) === 0

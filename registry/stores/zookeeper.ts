@@ -17,6 +17,7 @@ export const zookeeper = ({ uri, ttl, owns = () => false }: ZookeeperSettings): 
   return {
     description: `ZooKeeper at ${uri}`,
     owns,
+    guards: true,
     open: async () => {
       const connection = new Connection(servers, Math.round(ttl * 1000))
       await connection.open()

@@ -11,7 +11,8 @@ import type { View } from './view.ts'
  */
 export const registratorView = (): View => ({
   instance: (service) => [[pathOf(service), hostPort(service)]],
-  owns,
+  // with a root of nothing the registry's own records stand below it, too
+  owns: (key, host) => !key.startsWith('openebs/v1/') && owns(key, host),
 })
 
 /**
@@ -41,7 +42,8 @@ export const skydns2View = (domain: string): View => {
       const sent = fits ? message : { ...message, targetstrip: ids.length }
       return [[`${zone}/${pathOf(service)}`, JSON.stringify(sent)]]
     },
-    owns,
+    // others may have domains of their own there
+    owns: (key, host) => key.startsWith(`${zone}/`) && owns(key, host),
   }
 }
 

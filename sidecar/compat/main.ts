@@ -73,7 +73,15 @@ await runProcess(createLog(name, own.OPENEBS_LOG_LEVEL), async (stack, stop) => 
   }
   log.info({ version, docker: own.DOCKER_HOST }, 'started')
   giveBackMemory(stop)
-  await Promise.race([sidecar.run(stop), giveUp(sidecar, stop)])
+  const gaveUp = new AbortController()
+  const running = sidecar.run(AbortSignal.any([stop, gaveUp.signal]))
+  try {
+    await Promise.race([running, giveUp(sidecar, stop)])
+  } finally {
+    // what was written by then is withdrawn
+    gaveUp.abort()
+    await Promise.allSettled([running])
+  }
 })
 
 /** Where the tries at the start are numbered: ends the run (`unavailable`) when none of them has reached the registry. */

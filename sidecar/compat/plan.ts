@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { Failure } from '../../process/failure.ts'
 import { readSettings } from '../../process/settings.ts'
 import { serviceRules } from '../options.ts'
 import type { ServiceRules } from '../services.ts'
@@ -13,8 +14,13 @@ const leastTtl = 5
 /** Settings as the options say, and the environment where they say nothing. Errors: `invalid`. */
 export const compatSettings = (
   { ip, internal, useIpFromLabel, ttl, resync }: CompatOptions,
-  environment: Record<string, string | undefined>,
+  given: Record<string, string | undefined>,
 ): Settings => {
+  // an empty value counts as not given
+  const environment = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ''))
+  for (const name of ['OPENEBS_VIEWS', 'OPENEBS_PROMETHEUS_FILE'])
+    if (environment[name])
+      throw new Failure('invalid', `${name}: it needs the registry of OpenEBS, which registrator run keeps`)
   const socket =
     environment.DOCKER_HOST || !existsSync(peersSocket) ? {} : { DOCKER_HOST: `unix://${peersSocket}` }
   return readSettings(settings, {

@@ -235,6 +235,16 @@ for (const { name, start } of sites.filter((site) => site.name.includes(process.
       await settled(t, second)
       await stands(t, [theirs, own], 'it does not remove what it could not have')
       second.publish([ours, own])
+      // one that came to be wanted after the last look is no less another's
+      const [late, lateOurs] = [site.strangeEntry('late', 1), site.strangeEntry('late', 2)]
+      await site.write(...late)
+      second.publish([ours, own, lateOurs])
+      const toldLate = async () => (second.backend.held.includes(late[0]) ? true : undefined)
+      t.ok(await until(toldLate, { ms: 5000 }), 'nor is one that another wrote meanwhile taken')
+      await stands(t, [theirs, own, late], 'it stands as it was')
+      t.ok(second.backend.waits, 'and is waited for')
+      second.publish([ours, own])
+      await site.remove(late[0])
       await first.end()
       second.backend.resync()
       await stands(t, [ours, own], 'and has it when it is free')

@@ -189,6 +189,24 @@ t.test("the peer's failures", { timeout: 600_000 }, async (t) => {
     t.equal(await sidecar.end('SIGTERM'), 0)
   })
 
+  await t.test('a SERVICE_ID that two hosts have', async (t) => {
+    await run('c1', '-p', '18080:80', '-e', 'SERVICE_ID=one')
+    const first = await begin(t, ['-ip', '10.9.9.1', uri], { OPENEBS_HOST: 'a' })
+    await stands(t, { 'web/one': '10.9.9.1:18080' }, 'the first one has it')
+    const second = await begin(t, ['-ip', '10.9.9.2', uri], { OPENEBS_HOST: 'b' })
+    await second.ready()
+    const held = until(
+      async () => ((await second.get('/readyz')).includes('web/one is held by another') ? true : undefined),
+      { ms: 5000 },
+    )
+    t.ok(await held, 'the second one says that it is held')
+    await stands(t, { 'web/one': '10.9.9.1:18080' }, 'and leaves it')
+    t.equal(await first.end('SIGTERM'), 0)
+    await stands(t, { 'web/one': '10.9.9.2:18080' }, 'until it is free', 10_000)
+    t.equal(await second.end('SIGTERM'), 0)
+    await docker('rm', '-f', 'c1')
+  })
+
   await t.test('-internal with several networks', async (t) => {
     for (const network of ['n1', 'n2']) await docker('network', 'create', network)
     await run('multi', '--network', 'n2')

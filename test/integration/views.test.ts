@@ -201,6 +201,28 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
     await shows(t, '/old/', { 'web/h1:c1:80': '198.51.100.7:18080' }, 'and all go again')
   })
 
+  await t.test('command lines of registrator beside it, in the same etcd', async (t) => {
+    const env = { DOCKER_HOST: engine.endpoint, OPENEBS_HOST: 'h1' }
+    const before = await view('/openebs/v1/services/')
+    const { address } = etcd.member
+    const args = [`etcd://${address}`, `skydns2://${address}/one.test`, `skydns2://${address}/two.test`]
+    const others = await Promise.all(
+      args.map((uri) => SidecarProcess.start(t, env, ['-ip', '10.9.9.9', '-resync', '1', uri])),
+    )
+    for (const other of others) await other.ready()
+    const key = 'web/h1:c1:80'
+    const at = (zone: string) => view(`/skydns/test/${zone}/`)
+    const message = { [key]: { host: '10.9.9.9', port: 18_080 } }
+    await shows(t, '/skydns/test/one/', message, 'one domain')
+    await shows(t, '/skydns/test/two/', message, 'and another')
+    t.equal((await standing())[`/${key}`]?.value, '10.9.9.9:18080', 'and no prefix at all')
+    // longer than some comparisons
+    await new Promise((resolve) => setTimeout(resolve, 4000))
+    t.strictSame([await at('one'), await at('two')], [message, message], 'they leave one another alone')
+    t.strictSame(await view('/openebs/v1/services/'), before, 'and the registry')
+    for (const other of others) t.equal(await other.end('SIGTERM'), 0)
+  })
+
   await t.test('a wrong setting', async (t) => {
     const wrong = await SidecarProcess.start(t, { ...settings, OPENEBS_VIEWS: 'skydns,dns' })
     t.equal(await wrong.ended(), 2)

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Container } from '../../docker/inspect.ts'
 import type { Host } from '../../registry/records.ts'
 import { registratorView } from '../../registry/views/registrator.ts'
+import { skydnsView } from '../../registry/views/skydns.ts'
 import { readCompat } from '../../sidecar/compat/options.ts'
 import { compatRules, compatSettings } from '../../sidecar/compat/plan.ts'
 import { createViewEntries } from '../../sidecar/view-entries.ts'
@@ -202,6 +203,18 @@ t.test('what cannot be written names its container, and harms no other', async (
   })
 })
 
+t.test('a host that a layout cannot carry is left out of it, and nothing else', async (t) => {
+  const options = readCompat(['etcd://h'])
+  if (typeof options === 'string') throw new Error(options)
+  const services = compatRules(options, compatSettings(options, {}))
+  const entriesOf = createViewEntries(skydnsView({ domain: 'example.org' }), { services })
+  const one = container(bound)
+  const odd = { ...host, address: 'fe80::1%eth0', addresses: ['10.0.0.1', 'fe80::1%eth0'] }
+  const { desired, refused } = entriesOf({ containers: new Map([[one.id, one]]) }, odd, () => undefined)
+  t.strictSame([...desired.keys()], ['org/example/web/_tcp/_web/h1/c1-80'])
+  t.match([...refused], [/^host h1: "fe80::1%eth0" is no address/])
+})
+
 t.test('-deregister on-success keeps what failed by itself', async (t) => {
   const options = readCompat(['-deregister', 'on-success', 'etcd://h'])
   if (typeof options === 'string') throw new Error(options)
@@ -220,6 +233,11 @@ t.test('-deregister on-success keeps what failed by itself', async (t) => {
   const ended = (exitCode: number) => container({ state: 'exited', exitCode, bindings: [], exposed: http })
   t.strictSame(keysOf(running), ['web/h1:c1:80'])
   t.strictSame(keysOf(ended(1)), ['web/h1:c1:80'], 'it failed')
+  t.strictSame(
+    keysOf(container({ state: 'restarting', exitCode: 1, bindings: [] })),
+    ['web/h1:c1:80'],
+    'and is to start again',
+  )
   t.strictSame(keysOf(ended(137)), [], 'it was killed')
   t.strictSame(keysOf(running), ['web/h1:c1:80'])
   t.strictSame(keysOf(ended(0)), [], 'it succeeded')

@@ -131,7 +131,11 @@ t.test('domains', async (t) => {
 })
 
 t.test('whose a key is', async (t) => {
-  for (const view of [registratorView(), skydns2View('example.org')]) {
+  const zoned = skydns2View('example.org')
+  const inZone = { owns: (key: string, host: string) => zoned.owns(`org/example/${key}`, host) }
+  t.notOk(zoned.owns('org/other/web/h1:c1:80', 'h1'), 'another domain is not its own')
+  t.notOk(registratorView().owns('openebs/v1/services/web/h1:c1:80', 'h1'), 'nor is the registry')
+  for (const view of [registratorView(), inZone]) {
     for (const key of ['web/h1:c1:80', 'a/b/h1:c_1.x-y:53:udp', 'web/h1:c1:80:sctp'])
       t.equal(view.owns(key, 'h1'), true, key)
     for (const key of [

@@ -84,7 +84,8 @@ const split = <S extends string>(uri: string, schemes: readonly S[]): { scheme: 
       'invalid',
       `${scheme}://…: a token or password belongs in CONSUL_HTTP_TOKEN or CONSUL_HTTP_AUTH`,
     )
-  if (/[?#]/.test(rest)) throw new Failure('invalid', `${uri}: nothing can be said by "?" or "#" there`)
+  if (/[?#]/.test(rest))
+    throw new Failure('invalid', `${scheme}://…: nothing can be said by "?" or "#" there`)
   return { scheme, rest }
 }
 
