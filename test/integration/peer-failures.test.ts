@@ -67,7 +67,7 @@ t.test("the peer's failures", { timeout: 600_000 }, async (t) => {
     await etcd.member.kill()
     const sidecar = await begin(t, ['-ip', '10.9.9.9', uri])
     await run('c1', '-p', '18080:80')
-    const said = await until(async () => (await sidecar.missing()).find((one) => /etcd at http/.test(one)), {
+    const said = await until(async () => (await sidecar.missing()).find((one) => /behind by/.test(one)), {
       ms: 15_000,
     })
     t.match(said, /registry: etcd at http.*behind by/)
