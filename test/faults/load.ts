@@ -125,7 +125,7 @@ export class Load {
   /** The image and the network that all loads of an engine use. */
   static async prepare(engine: EngineHost): Promise<void> {
     const loop = 'CMD ["/bin/sh","-c","trap exit TERM; while :; do /bin/sleep 900 & wait; done"]'
-    await engine.importImage(image, ['/bin/sh', '/bin/sleep'], loop, 'EXPOSE 80')
+    await engine.importImage(image, ['/bin/sh', '/bin/sleep'], loop, 'EXPOSE 80', 'LABEL traefik.enable=true')
     await engine.docker('network', 'create', network)
   }
 
@@ -148,7 +148,6 @@ export class Load {
           ? ['-p', '80']
           : ['-p', '80', '-v', this.freshName()]
     if (this.#random.chance(0.3)) more.push('-e', `SERVICE_NAME=${this.#random.pick(['api', 'shop'])}`)
-    more.push('-l', 'traefik.enable=true')
     await this.docker('run', '-d', '--name', this.freshName(), ...place, ...more, image)
   }
 
