@@ -134,14 +134,16 @@ export class Outlets {
     const next = () => performance.now() + resyncEvery * (0.8 + 0.4 * Math.random())
     let resyncAt = next()
     while (!signal.aborted) {
-      const due = backend.waits ? Math.min(resyncAt, performance.now() + lookAgain) : resyncAt
-      const woken = await wake.next(Math.max(0, due - performance.now()), signal)
+      const rest = Math.max(0, resyncAt - performance.now())
+      const woken = await wake.next(Math.min(rest, lookAgain), signal)
+      const isDue = performance.now() >= resyncAt
+      if (!woken && !isDue && !backend.waits) continue
       await nextTurn() // what arrived in the same turn of the event loop goes into one pass
       if (signal.aborted) return
       const wanted = desired(outlet)
-      if (!woken) {
+      if (!woken || isDue) {
         backend.resync()
-        resyncAt = next()
+        if (isDue) resyncAt = next()
       }
       if (wanted) {
         this.#tellRefused(outlet, wanted.entries.refused)

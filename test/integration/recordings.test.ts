@@ -127,7 +127,7 @@ t.test('what the peer wrote', { timeout: 600_000 }, async (t) => {
             ? all
             : undefined
         },
-        { ms: 10_000 },
+        { ms: 30_000 },
       )
       if (!seen) t.comment(sidecars.map((sidecar) => sidecar.log).join('\n'))
       for (const [index, [variant, recorded]] of Object.entries(recordings.variants).entries()) {
@@ -148,14 +148,14 @@ t.test('what the peer wrote', { timeout: 600_000 }, async (t) => {
       const gone = await until(
         async () =>
           Object.keys(await standing()).every((key) => key.startsWith('/openebs/')) ? true : undefined,
-        { ms: 5000 },
+        { ms: 20_000 },
       )
       t.ok(gone, 'nothing is left when it has gone')
     })
   await t.test('SIGTERM withdraws', async (t) => {
     await docker('run', '-d', '--name', 'last', '-p', '18080:80', 'web:1', '/bin/sleep', '900')
     const isThere = async () => (JSON.stringify(await standing()).includes(':last:80') ? true : undefined)
-    t.ok(await until(isThere, { ms: 5000 }))
+    t.ok(await until(isThere, { ms: 20_000 }))
     for (const sidecar of sidecars) t.equal(await sidecar.end('SIGTERM'), 0)
     t.strictSame(
       Object.keys(await standing()).filter((key) => !key.startsWith('/openebs/')),

@@ -32,7 +32,7 @@ t.test('Consul and ZooKeeper', { timeout: 180_000 }, async (t) => {
         last = await look()
         return same() ? true : undefined
       },
-      { ms: 15_000 },
+      { ms: 30_000 },
     )
     t.strictSame(last, wanted, what)
   }
@@ -65,7 +65,7 @@ t.test('Consul and ZooKeeper', { timeout: 180_000 }, async (t) => {
     await docker('rm', '-f', 'c1')
     await becomes(t, look, [], 'gone')
     await docker('run', '-d', '--name', 'c2', '-p', '18080:80', 'web:1')
-    await until(async () => ((await look()).length > 0 ? true : undefined), { ms: 10_000 })
+    await until(async () => ((await look()).length > 0 ? true : undefined), { ms: 30_000 })
     t.equal(await sidecar.end('SIGTERM'), 0)
     t.strictSame(await look(), [], 'a stop withdraws')
     await docker('rm', '-f', 'c2')

@@ -17,7 +17,7 @@ if (process.getuid?.() !== 0) {
   process.exit()
 }
 
-const patience = { ms: 10_000 }
+const patience = { ms: 20_000 }
 
 t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
   const engine = await EngineHost.prepare(t)
@@ -55,7 +55,13 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
         .map(([key, { value }]) => [key.slice(prefix.length), parse(value)]),
     )
   }
-  const shows = async (t: Test, prefix: string, wanted: Record<string, unknown>, what: string, ms = 5000) => {
+  const shows = async (
+    t: Test,
+    prefix: string,
+    wanted: Record<string, unknown>,
+    what: string,
+    ms = 20_000,
+  ) => {
     let last: unknown
     const text = (of: object) => JSON.stringify(Object.entries(of).sort())
     await until(
@@ -123,7 +129,7 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
       'web/_tcp/_web/h1/c1-80': place(18_080),
       ...ofHost,
     }
-    await shows(t, '/skydns/org/example/', wanted, 'is found when it is healthy', 15_000)
+    await shows(t, '/skydns/org/example/', wanted, 'is found when it is healthy')
     // as CoreDNS would answer, by the semantics that it documents (test/support/dns-server.ts)
     const { port } = await startDnsServer(t, etcd, ['example.org'])
     const dig = async (...question: string[]) =>
@@ -179,7 +185,7 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
       'web/h1:bad:80': '198.51.100.7:18086',
       'web/h1:big:80': '198.51.100.7:18087',
     }
-    await shows(t, '/old/', wanted, 'all others stand', 10_000)
+    await shows(t, '/old/', wanted, 'all others stand')
     const dns = await view('/skydns/org/example/')
     t.ok(
       Object.keys(dns).every((key) => /^[a-z0-9_/-]+$/.test(key)),
@@ -234,9 +240,9 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
     await run('c2', 18_088)
     await docker('rm', '-f', 'c1')
     sidecar = await SidecarProcess.start(t, { ...settings, OPENEBS_LISTEN: new URL(sidecar.url).host })
-    await shows(t, '/old/', { 'web/h1:c2:80': '198.51.100.7:18088' }, 'converged', 15_000)
+    await shows(t, '/old/', { 'web/h1:c2:80': '198.51.100.7:18088' }, 'converged')
     await shows(t, '/skydns/org/example/', { 'web/_tcp/_web/h1/c2-80': place(18_088), ...ofHost }, 'DNS, too')
-    await shows(t, 'traefik/', {}, 'Traefik, too', 15_000)
+    await shows(t, 'traefik/', {}, 'Traefik, too')
     await etcd.ctl('put', '/old/web/other:c9:80', '198.51.100.9:80')
     t.equal(await sidecar.end('SIGTERM'), 0)
     await shows(t, '/old/', { 'web/other:c9:80': '198.51.100.9:80' }, "others' stand")
