@@ -209,7 +209,12 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
 
   await t.test('command lines of registrator beside it, in the same etcd', async (t) => {
     const env = { DOCKER_HOST: engine.endpoint, OPENEBS_HOST: 'h1' }
-    const before = await view('/openebs/v1/services/')
+    const services = () => view('/openebs/v1/services/')
+    const before = await until(async () => {
+      const now = await services()
+      return Object.keys(now).join() === 'web/h1:c1:80' ? now : undefined
+    }, patience)
+    t.ok(before, 'the registry has the one service')
     const { address } = etcd.member
     const args = [`etcd://${address}`, `skydns2://${address}/one.test`, `skydns2://${address}/two.test`]
     const others = await Promise.all(
@@ -225,7 +230,7 @@ t.test('views beside the registry', { timeout: 180_000 }, async (t) => {
     // longer than some comparisons
     await new Promise((resolve) => setTimeout(resolve, 4000))
     t.strictSame([await at('one'), await at('two')], [message, message], 'they leave one another alone')
-    t.strictSame(await view('/openebs/v1/services/'), before, 'and the registry')
+    t.strictSame(await services(), before, 'and the registry')
     for (const other of others) t.equal(await other.end('SIGTERM'), 0)
   })
 
