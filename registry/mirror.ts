@@ -140,7 +140,7 @@ export class Mirror implements Backend {
         ended = session !== undefined
       } else {
         this.#since ??= performance.now()
-        await pause(backoff(failures, 100, 2000), signal)
+        await pause(backoff(failures, 100, 1000), signal)
       }
     }
     if (!ended && onExit === 'withdraw' && this.#own.size > 0) await this.#withdrawLate()
@@ -165,7 +165,7 @@ export class Mirror implements Backend {
     this.#wake.wake()
     while (!until.aborted) {
       if (failures === 0) await this.#wake.next(2 ** 31 - 1, until)
-      else await pause(backoff(failures - 1, 100, 2000), until)
+      else await pause(backoff(failures - 1, 100, 1000), until)
       if (until.aborted || !this.#desired) continue
       try {
         await this.#pass(session, this.#desired, until)

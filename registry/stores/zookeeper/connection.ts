@@ -20,6 +20,8 @@ const { Exception } = zk
 
 /** ms that any call may take. */
 export const patience = 4000
+/** ms for a try to connect: a server that is just starting takes connections, and leaves them unanswered. */
+const connecting = 1500
 
 /**
  * One session with ZooKeeper over one connection after another. The library reconnects by itself; this adds what it lacks: time
@@ -167,7 +169,7 @@ export class Connection {
     }
     const now = performance.now()
     if (now - this.#away > 2 * this.client.getSessionTimeout()) this.#lose()
-    else if (now - this.#attempt > patience) this.#hangUp()
+    else if (now - this.#attempt > connecting) this.#hangUp()
   }
 
   #lose(): void {
