@@ -71,10 +71,8 @@ export const createViewEntries = (view: View, { services, keepFailed = false }: 
     ledger.keep(host, () =>
       toWrite(attempt(refused, `host ${host.host}`, host, () => view.host?.(host) ?? [])),
     )
-    // the last of a pass has a key that several claim: the one that was there first
     const containers = [...snapshot.containers.values()]
-    for (const container of containers.toReversed())
-      ledger.keep(container, (one) => toWrite(ofContainer(one)))
+    for (const container of containers) ledger.keep(container, (one) => toWrite(ofContainer(one)))
     const refusedNow = new Map<object, string>()
     const vsms = view.vsm ? containers.filter(isVsm).sort((a, b) => compareClaims(b, a)) : []
     if (vsms.length > 0) {

@@ -1,3 +1,4 @@
+import { explain, isFailure } from '../../process/failure.ts'
 import type { Log } from '../../process/log.ts'
 import type { OnExit, OpenBackend } from '../backend.ts'
 import { Published } from '../published.ts'
@@ -34,7 +35,8 @@ export const onOwnLease = (
       try {
         await (onExit === 'withdraw' ? session.revoke() : session.leave())
       } catch (error) {
-        options.log.warn({ error }, 'what was written goes when its lease ends')
+        if (!isFailure(error)) throw error
+        options.log.warn({ reason: explain(error) }, 'what was written goes when its lease ends')
       } finally {
         stop.abort()
         await session.release()

@@ -28,6 +28,7 @@ unpack() {
   suite_apt update
   suite_apt -y --no-install-recommends --download-only install libzookeeper-java
   for deb in "$tree.part"/debs/*_all.deb; do dpkg -x "$deb" "$tree.part/root"; done
+  # not every suite has each of them; without one that is needed the server does not start, and says so
   cp -L "$tree.part/root"/usr/share/java/{zookeeper,zookeeper-jute,slf4j-api,slf4j-simple,netty*,commons-cli,commons-io,jline*,metrics-core,snappy*,log4j-1.2}.jar \
     "$tree.part/java" 2>/dev/null || true
   [ -e "$tree.part/java/zookeeper.jar" ] || { echo "zookeeper: error: no zookeeper.jar in $suite" >&2; exit 1; }
