@@ -83,10 +83,14 @@ export class Stage {
     return new URL(this.sidecar.url).host
   }
 
-  /** Starts a sidecar, on the seat of the one before unless another is set. */
+  /**
+   * Starts a sidecar, on the seat of the one before unless another is set; returns when it answers. What is promised counts from
+   * there: how long a busy machine takes to load a program is not the sidecar's.
+   */
   async startSidecar(settings: Readonly<Record<string, string>> = {}): Promise<void> {
     const all = { ...this.settings, OPENEBS_LISTEN: this.seat, ...settings }
     this.sidecar = await SidecarProcess.start(this.#test, all, this.target?.args)
+    await this.sidecar.answers()
   }
 
   /** Has the engine run with these settings (daemon.json); restarts it where it does not. */

@@ -54,6 +54,12 @@ export class SidecarProcess {
     }
   }
 
+  /** Waits until the program has started: it answers, whatever it still misses. */
+  async answers(ms = 30_000): Promise<void> {
+    const answers = async () => (await fetch(`${this.url}/healthz`).catch(() => undefined))?.ok || undefined
+    if (!(await until(answers, { ms }))) throw new Error(`the sidecar does not answer:\n${this.log}`)
+  }
+
   /** Waits until it misses nothing: what a test counts from here on is not how long the program takes to start. */
   async ready(ms = 30_000): Promise<void> {
     const ready = async () => ((await this.missing()).length === 0 ? true : undefined)
