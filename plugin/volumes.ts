@@ -103,14 +103,24 @@ export class Volumes {
     })
   }
 
-  /** As the Engine is to see it: a create that failed and is still being undone is no volume. */
+  /** As the Engine is to see it. */
   find(name: string): LocalVolume | undefined {
     const known = this.#parts.local.get(name)
-    return known && isVolume(known) ? known : undefined
+    return known && this.#isVolume(known) ? known : undefined
   }
 
   all(): LocalVolume[] {
-    return this.#parts.local.all().filter(isVolume)
+    return this.#parts.local.all().filter((known) => this.#isVolume(known))
+  }
+
+  /**
+   * A create that failed and is still being undone is no volume. Nor is one that is being made right now: the Engine takes a
+   * volume that it is told of for created, so a repeated create would succeed before, and also without, the first one. What a
+   * crash cut short and could not be finished yet is one: it can be removed.
+   */
+  #isVolume({ volume, target }: LocalVolume): boolean {
+    if (target !== undefined || volume.placement.host !== this.#parts.host) return true
+    return volume.wanted === 'present' && !this.#lock.isHeld(volume.name)
   }
 
   mountpoint(name: string): string {
@@ -147,6 +157,3 @@ export class Volumes {
     return Promise.race([working, late]).finally(() => done.abort())
   }
 }
-
-const isVolume = ({ volume, target }: LocalVolume): boolean =>
-  volume.wanted === 'present' || target !== undefined

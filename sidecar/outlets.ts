@@ -2,9 +2,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Log } from '../process/log.ts'
 import { Wake } from '../process/wake.ts'
 import type { Backend, OnExit, OpenBackend, Wanted } from '../registry/backend.ts'
+import type { Host } from '../registry/records.ts'
 import type { Session } from '../registry/session.ts'
 import type { View } from '../registry/views/view.ts'
-import type { ViewEntries } from './view-entries.ts'
+import type { Probe } from '../vsm/probe.ts'
+import type { HostSnapshot } from './snapshot.ts'
+import { createViewEntries, type ViewEntries, type ViewRules } from './view-entries.ts'
 
 /** ms until what another holds is looked at again: when it is free nobody tells. */
 const lookAgain = 3000
@@ -18,10 +21,19 @@ export interface Outlet {
   open(host: string, session: Session | undefined): Promise<OpenBackend>
 }
 
+/** What entries are made of. */
+export interface Look {
+  readonly snapshot: Pick<HostSnapshot, 'containers' | 'missing'>
+  /** The same object as long as it says the same. */
+  readonly host: Host
+  readonly answer: (probeKey: string) => Probe | undefined
+}
+
 export interface OutletsOptions {
   readonly outlets: readonly Outlet[]
-  /** What each outlet is to hold; undefined as long as the engine has said nothing. */
-  readonly desired: (outlet: Outlet) => ({ readonly entries: ViewEntries } & Wanted) | undefined
+  readonly rules: ViewRules
+  /** Undefined as long as the engine has said nothing. */
+  readonly look: () => Look | undefined
   readonly onExit: OnExit
   /** ms. */
   readonly resyncEvery: number
@@ -32,6 +44,9 @@ export interface OutletsOptions {
 export class Outlets {
   readonly #options: OutletsOptions
   readonly #wakes: ReadonlyMap<Outlet, Wake>
+  readonly #entriesOf: ReadonlyMap<Outlet, ReturnType<typeof createViewEntries>>
+  /** When the oldest change came that has not been handed over to the outlet yet. */
+  readonly #since = new Map<Outlet, number>()
   readonly #backends = new Map<Outlet, Backend>()
   readonly #refused = new Map<Outlet, ReadonlySet<string>>()
   /** Those that have been in line once. */
@@ -39,11 +54,17 @@ export class Outlets {
 
   constructor(options: OutletsOptions) {
     this.#options = options
-    this.#wakes = new Map(options.outlets.map((outlet) => [outlet, new Wake()]))
+    const { outlets, rules } = options
+    this.#wakes = new Map(outlets.map((outlet) => [outlet, new Wake()]))
+    this.#entriesOf = new Map(outlets.map((outlet) => [outlet, createViewEntries(outlet.view, rules)]))
   }
 
-  wake(): void {
-    for (const wake of this.#wakes.values()) wake.wake()
+  /** Something of the host is other than before, since this time of the monotonic clock. */
+  changed(since: number): void {
+    for (const [outlet, wake] of this.#wakes) {
+      this.#since.set(outlet, Math.min(this.#since.get(outlet) ?? since, since))
+      wake.wake()
+    }
   }
 
   /** What stands in the way of each, a sentence each; `patience`: ms that one may be behind. */
@@ -129,7 +150,7 @@ export class Outlets {
   }
 
   async #feed(outlet: Outlet, backend: Backend, signal: AbortSignal): Promise<void> {
-    const { desired, resyncEvery } = this.#options
+    const { resyncEvery } = this.#options
     const wake = this.#wakes.get(outlet) ?? new Wake()
     const next = () => performance.now() + resyncEvery * (0.8 + 0.4 * Math.random())
     let resyncAt = next()
@@ -140,7 +161,7 @@ export class Outlets {
       if (!woken && !isDue && !backend.waits) continue
       await nextTurn() // what arrived in the same turn of the event loop goes into one pass
       if (signal.aborted) return
-      const wanted = desired(outlet)
+      const wanted = this.#wanted(outlet)
       if (!woken || isDue) {
         backend.resync()
         if (isDue) resyncAt = next()
@@ -150,6 +171,16 @@ export class Outlets {
         backend.publish(wanted.entries.desired, wanted)
       }
     }
+  }
+
+  #wanted(outlet: Outlet): ({ readonly entries: ViewEntries } & Wanted) | undefined {
+    const look = this.#options.look()
+    const entriesOf = this.#entriesOf.get(outlet)
+    if (!look || !entriesOf) return undefined
+    const { snapshot, host, answer } = look
+    const since = this.#since.get(outlet)
+    this.#since.delete(outlet)
+    return { entries: entriesOf(snapshot, host, answer), since, partial: snapshot.missing.has('container') }
   }
 
   #tellRefused(outlet: Outlet, refused: ReadonlySet<string>): void {

@@ -6,7 +6,6 @@ import { type WatchState, watchEngine } from '../docker/watch.ts'
 import { pause } from '../process/backoff.ts'
 import { Failure } from '../process/failure.ts'
 import type { Log } from '../process/log.ts'
-import type { Wanted } from '../registry/backend.ts'
 import { decode, hostName } from '../registry/keys.ts'
 import type { Host } from '../registry/records.ts'
 import { Session } from '../registry/session.ts'
@@ -20,7 +19,7 @@ import { hostRecord, type Run } from './host.ts'
 import { Journal } from './journal.ts'
 import { labelFilter } from './labels.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { type Outlet, Outlets } from './outlets.ts'
+import { type Look, type Outlet, Outlets } from './outlets.ts'
 import { Prober, steady } from './prober.ts'
 import { missingParts, missingRecord, patience } from './readiness.ts'
 import { type Desired, Reconciler } from './reconciler.ts'
@@ -28,7 +27,6 @@ import { createRegistrations, type Registrations } from './registrations.ts'
 import type { ServiceRules } from './services.ts'
 import { type HostSnapshot, HostState } from './snapshot.ts'
 import { unseenKeys } from './unseen.ts'
-import { createViewEntries, type ViewEntries } from './view-entries.ts'
 import { isVsm, portalToAsk, tellsSessions } from './vsms.ts'
 
 export interface SidecarOptions {
@@ -87,9 +85,6 @@ export class Sidecar {
   #vsms: ReadonlySet<Container> = new Set()
   #last: Registrations = { desired: new Map(), refused: new Map() }
   readonly #outlets: Outlets
-  readonly #entriesOf: ReadonlyMap<Outlet, ReturnType<typeof createViewEntries>>
-  /** As #since, of each outlet. */
-  readonly #outletSince = new Map<Outlet, number>()
 
   constructor(options: SidecarOptions) {
     this.#options = options
@@ -100,12 +95,10 @@ export class Sidecar {
       labels: labelFilter(options.labels),
     })
     const { outlets = [], rules, keepFailed = false, onExit, resyncEvery, log } = options
-    this.#entriesOf = new Map(
-      outlets.map((outlet) => [outlet, createViewEntries(outlet.view, { services: rules, keepFailed })]),
-    )
     this.#outlets = new Outlets({
       outlets,
-      desired: (outlet) => this.#wantedIn(outlet),
+      rules: { services: rules, keepFailed },
+      look: () => this.#look(),
       onExit,
       resyncEvery,
       log,
@@ -304,20 +297,17 @@ export class Sidecar {
     this.#prober?.follow(new Map(asks.filter((ask) => ask !== undefined)))
   }
 
-  #wantedIn(outlet: Outlet): ({ entries: ViewEntries } & Wanted) | undefined {
+  /** What outlets are made of. */
+  #look(): Look | undefined {
+    const { openStore, outlets = [], run } = this.#options
     const snapshot = this.#state?.snapshot
     const name = this.#host
-    const host =
-      snapshot && name !== undefined && this.#hostRecord(snapshot, { ...this.#options.run, host: name })
-    const entriesOf = this.#entriesOf.get(outlet)
-    if (!snapshot || !host || !entriesOf) return undefined
+    const host = snapshot && name !== undefined && this.#hostRecord(snapshot, { ...run, host: name })
+    if (!snapshot || !host) return undefined
     // where there is a registry, its records are made for every change first
-    if (!this.#options.openStore && outlet.view.vsm)
+    if (!openStore && outlets.some(({ view }) => view.vsm))
       this.#follow(new Set([...snapshot.containers.values()].filter(isVsm)), host)
-    const since = this.#outletSince.get(outlet)
-    this.#outletSince.delete(outlet)
-    const entries = entriesOf(snapshot, this.#stableHost(host), (key) => this.#prober?.answer(key))
-    return { entries, since, partial: snapshot.missing.has('container') }
+    return { snapshot, host: this.#stableHost(host), answer: (key) => this.#prober?.answer(key) }
   }
 
   /** The same object as long as it says the same: what is made of it need not be made anew. */
@@ -356,9 +346,7 @@ export class Sidecar {
   #changed(since: number): void {
     this.#since = Math.min(this.#since ?? since, since)
     this.#reconciler?.wake()
-    for (const outlet of this.#options.outlets ?? [])
-      this.#outletSince.set(outlet, Math.min(this.#outletSince.get(outlet) ?? since, since))
-    this.#outlets.wake()
+    this.#outlets.changed(since)
   }
 
   #healthOfVsms(): Record<string, number> {

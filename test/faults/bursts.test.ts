@@ -154,7 +154,7 @@ const faults: readonly Fault[] = [
       await stage.load.docker('start', first?.id ?? '')
       ready = 0
       await listening(stage, async () => {
-        await stage.startSidecar()
+        await stage.launchSidecar()
         const becoming = until(
           async () => ((await stage.sidecar.missing()).length === 0 ? Date.now() : undefined),
           {

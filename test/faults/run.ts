@@ -79,8 +79,11 @@ const testFault = async (t: Test, stage: Stage, fault: Fault, seed: number): Pro
   }
   await fault.after?.(stage, t)
 
+  const fileDifferences = () => stage.fileDifferences().catch((error: unknown) => [String(error)])
   await stage.load.one()
   await stage.agrees(t, promised.afterEvent, 'and it goes on')
+  const inFile = until(async () => ((await fileDifferences()).length === 0 ? [] : undefined), { ms: 10_000 })
+  t.strictSame((await inFile) ?? (await fileDifferences()), [], 'the file for Prometheus equals the host')
   if (!stage.target) {
     t.strictSame(await stage.monitor?.finish(), [], 'no value went backward')
     t.ok((stage.monitor?.count ?? 0) > 0, `of ${stage.monitor?.count} changes`)

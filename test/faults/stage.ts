@@ -1,3 +1,6 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Test } from 'tap'
 import { pause, until } from '../../process/backoff.ts'
 import { EngineHost } from '../support/engine-host.ts'
@@ -7,9 +10,17 @@ import { Monitor } from '../support/monitor.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { Random } from '../support/random.ts'
 import { SidecarProcess } from '../support/sidecar-process.ts'
-import { differences } from '../support/truth.ts'
+import { differences, type Sides } from '../support/truth.ts'
 import { Load } from './load.ts'
-import { type FaultTarget, startTarget, targetDifferences, viewDifferences, views } from './targets.ts'
+import {
+  type FaultTarget,
+  startTarget,
+  targetDifferences,
+  targetsDifferences,
+  targetsPath,
+  viewDifferences,
+  views,
+} from './targets.ts'
 
 export interface StageOptions {
   readonly etcd?: EtcdOptions
@@ -64,8 +75,11 @@ export class Stage {
     const proxies = options.proxied ? await Promise.all(members.map((member) => startProxy(t, member))) : []
     const store = options.proxied ? `etcd://${proxies.map((proxy) => proxy.address).join()}` : etcd.uri
     const target = await startTarget(t, etcd)
+    const folder = await mkdtemp(join(tmpdir(), 'targets-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    const file = join(folder, 'openebs.json')
     const settings = {
-      ...(target ? {} : { OPENEBS_STORE: store, OPENEBS_VIEWS: views }),
+      ...(target ? {} : { OPENEBS_STORE: store, OPENEBS_VIEWS: views, OPENEBS_PROMETHEUS_FILE: file }),
       DOCKER_HOST: engine.endpoint,
       OPENEBS_HOST: host,
       OPENEBS_ADDRESS: address,
@@ -88,9 +102,14 @@ export class Stage {
    * there: how long a busy machine takes to load a program is not the sidecar's.
    */
   async startSidecar(settings: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.launchSidecar(settings)
+    await this.sidecar.answers()
+  }
+
+  /** The same without waiting, for what is to happen while it starts. */
+  async launchSidecar(settings: Readonly<Record<string, string>> = {}): Promise<void> {
     const all = { ...this.settings, OPENEBS_LISTEN: this.seat, ...settings }
     this.sidecar = await SidecarProcess.start(this.#test, all, this.target?.args)
-    await this.sidecar.answers()
   }
 
   /** Has the engine run with these settings (daemon.json); restarts it where it does not. */
@@ -116,16 +135,28 @@ export class Stage {
 
   /** What the registry and the host differ in. */
   readonly differences = async (): Promise<string[]> => {
-    const sides = {
+    const sides = this.#sides
+    if (this.target) return targetDifferences(sides, this.target)
+    const found = await differences(sides)
+    if (found.length > 0) return found
+    const seen = await viewDifferences(sides, this.etcd)
+    return seen.length > 0 ? seen : targetsDifferences(await this.sidecar.get(targetsPath), sides)
+  }
+
+  /** What the file for Prometheus and the host differ in: it may be a second later than the registry. */
+  readonly fileDifferences = async (): Promise<string[]> =>
+    this.target
+      ? []
+      : targetsDifferences(await readFile(this.settings.OPENEBS_PROMETHEUS_FILE ?? '', 'utf8'), this.#sides)
+
+  get #sides(): Sides {
+    return {
       docker: this.engine.docker,
       etcdctl: this.etcdctl,
       host,
       address,
       settings: this.settings,
     }
-    if (this.target) return targetDifferences(sides, this.target)
-    const found = await differences(sides)
-    return found.length > 0 ? found : viewDifferences(sides, this.etcd)
   }
 
   /** What is wrong in the journal, in the light of what was killed. */

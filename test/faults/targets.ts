@@ -192,3 +192,17 @@ const traefikDifferences = (
     ...compare('view traefik, routers', new Map(routers.map((name) => [name, 'it'])), names(wanted)),
   ]
 }
+
+/** Where the sidecar serves Prometheus. */
+export const targetsPath = '/v1/prometheus/targets'
+
+/** Every way in which targets for Prometheus differ from the host: of its answer, or of its file. */
+export const targetsDifferences = async (text: string, sides: Sides): Promise<string[]> => {
+  const groups = JSON.parse(text) as { targets: string[]; labels: Record<string, string> }[]
+  const found = groups.map(({ targets, labels }): [string, string] => {
+    const label = (name: string): string => labels[`__meta_openebs_${name}`] ?? ''
+    const port = `${label('exposed_port')}${label('protocol') === 'udp' ? ':udp' : ''}`
+    return [`${label('service')}/${label('host')}:${label('container')}:${port}`, targets.join()]
+  })
+  return compare('prometheus', new Map(found), await serviceTruth(sides))
+}

@@ -17,16 +17,7 @@ export const raw = put
 export const removal = (key: string): Change => ({ kind: 'delete', key, guard: 'any' })
 
 export const hostPut = (host: string, more: Partial<Host> = {}): Change => {
-  const record: Host = {
-    host,
-    address: '10.0.0.1',
-    engine: { version: '28.5.1', os: 'linux', arch: 'amd64', kernel: '6.1.0', storage: 'overlay2' },
-    versions: { sidecar: '0.1.0' },
-    capacity: { cpus: 2, memory: 2 ** 32 },
-    instance: 'i',
-    since,
-    ...more,
-  }
+  const record = hostRecord({ host, address: '10.0.0.1', ...more })
   return put(keys.host(host), encode('hosts', record))
 }
 
@@ -186,3 +177,35 @@ export const auditGapPut = (host: string, time: string, to: string, count: numbe
     keys.audit(host, Date.parse(time), 999_999),
     encode('audit', { kind: 'gap', host, time, to, count, reason: 'the store did not take them' }),
   )
+
+/** The instance of container c1 on h1 that serves port 80 as "web", by the port 32768 of its host. */
+export const webInstance = (more: Partial<Service> = {}): Service =>
+  serviceRecord('web', 'h1', {
+    container: 'c1',
+    containerId: 'a'.repeat(64),
+    address: '10.1.2.3',
+    port: 32768,
+    ...more,
+  })
+
+export const hostRecord = (more: Partial<Host> = {}): Host => ({
+  host: 'h1',
+  address: '10.1.2.3',
+  engine: { version: '28.5.1', os: 'linux', arch: 'amd64', kernel: '6.1.0', storage: 'overlay2' },
+  versions: { sidecar: '0.1.0' },
+  capacity: { cpus: 2, memory: 2 ** 32 },
+  instance: 'i',
+  since,
+  ...more,
+})
+
+export const vsmRecord = (more: Partial<Vsm> = {}): Vsm => ({
+  vsm: 'vsm1',
+  host: 'h1',
+  container: 'vsm1',
+  containerId: 'b'.repeat(64),
+  portals: ['10.1.2.3:3260'],
+  targets: [],
+  health: 'healthy',
+  ...more,
+})

@@ -6,22 +6,16 @@ import type { Service } from '../../registry/records.ts'
 import { consulKvSettings, consulSettings, describeEndpoint } from '../../registry/stores/consul/settings.ts'
 import { consulView } from '../../registry/views/consul.ts'
 import type { Registration } from '../../registry/views/consul-registration.ts'
+import { webInstance } from '../support/records.ts'
 
-const service = (more: Partial<Service> = {}): Service => ({
-  service: 'web',
-  host: 'h1',
-  container: 'c1',
-  containerId: '0123456789abcdef'.repeat(4),
-  address: '10.0.0.1',
-  port: 18080,
-  exposedPort: 80,
-  protocol: 'tcp',
-  tags: [],
-  attributes: {},
-  health: 'none',
-  state: 'running',
-  ...more,
-})
+const service = (more: Partial<Service> = {}): Service =>
+  webInstance({
+    containerId: '0123456789abcdef'.repeat(4),
+    address: '10.0.0.1',
+    port: 18080,
+    state: 'running',
+    ...more,
+  })
 const about = { host: {} as never, labels: {} }
 const made = (more: Partial<Service> = {}): Registration => {
   const [entry] = consulView().instance?.(service(more), about) ?? []

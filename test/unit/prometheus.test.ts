@@ -17,22 +17,9 @@ import { targetGroups, targetsText } from '../../registry/views/prometheus.ts'
 import { createApp } from '../../sidecar/http/app.ts'
 import { PrometheusFile } from '../../sidecar/prometheus-file.ts'
 import { settings } from '../../sidecar/settings.ts'
-import { raw, removal, servicePut } from '../support/records.ts'
+import { raw, removal, servicePut, webInstance } from '../support/records.ts'
 
-const service = (more: Partial<Service> = {}): Service => ({
-  service: 'web',
-  host: 'h1',
-  container: 'c1',
-  containerId: 'a'.repeat(64),
-  address: '10.0.0.1',
-  port: 32768,
-  exposedPort: 80,
-  protocol: 'tcp',
-  tags: [],
-  attributes: {},
-  health: 'none',
-  ...more,
-})
+const service = (more: Partial<Service> = {}): Service => webInstance({ address: '10.0.0.1', ...more })
 
 t.test('an instance is a group of one target, with what is known of it as labels', async (t) => {
   const attributes = { 'metrics-path': '/m', metrics_path: '/n', 'ä.b': 'x' }

@@ -2,34 +2,15 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { isFailure } from '../../process/failure.ts'
-import type { Host, Service } from '../../registry/records.ts'
+import type { Service } from '../../registry/records.ts'
 import { registratorView, skydns2View } from '../../registry/views/registrator.ts'
 import type { View, ViewEntry } from '../../registry/views/view.ts'
 import recordings from '../data/peer-recordings.json' with { type: 'json' }
+import { hostRecord, webInstance } from '../support/records.ts'
 
-const host: Host = {
-  host: 'h1',
-  address: '10.9.9.9',
-  engine: { version: '28.5.1', os: 'linux', arch: 'amd64', kernel: '6.1.0', storage: 'overlay2' },
-  versions: { sidecar: '0.1.0' },
-  capacity: { cpus: 2, memory: 2 ** 32 },
-  instance: 'i',
-  since: '2026-01-01T00:00:00.000Z',
-}
-const service = (more: Partial<Service> = {}): Service => ({
-  service: 'web',
-  host: 'h1',
-  container: 'c1',
-  containerId: 'a'.repeat(64),
-  address: '10.9.9.9',
-  port: 18080,
-  exposedPort: 80,
-  protocol: 'tcp',
-  tags: [],
-  attributes: {},
-  health: 'none',
-  ...more,
-})
+const host = hostRecord({ address: '10.9.9.9' })
+const service = (more: Partial<Service> = {}): Service =>
+  webInstance({ address: '10.9.9.9', port: 18080, ...more })
 const made = (view: View, one: Service): readonly ViewEntry[] =>
   view.instance?.(one, { host, labels: {} }) ?? []
 const refusal = (view: View, one: Service): string => {

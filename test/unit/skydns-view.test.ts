@@ -7,43 +7,17 @@ import type { Host, Service, Vsm } from '../../registry/records.ts'
 import { dnsLabel, exactLabel } from '../../registry/views/dns-label.ts'
 import { skydnsView } from '../../registry/views/skydns.ts'
 import type { ViewEntry } from '../../registry/views/view.ts'
+import { hostRecord, vsmRecord, webInstance } from '../support/records.ts'
 
 const view = skydnsView({ domain: 'openebs.local' })
 
-const host = (more: Partial<Host> = {}): Host => ({
-  host: 'h1',
-  address: '10.1.2.1',
-  engine: { version: '28.5.1', os: 'linux', arch: 'amd64', kernel: '6.1.0', storage: 'overlay2' },
-  versions: { sidecar: '0.1.0' },
-  capacity: { cpus: 2, memory: 2 ** 32 },
-  instance: 'i',
-  since: '2026-01-01T00:00:00.000Z',
-  ...more,
-})
-const service = (more: Partial<Service> = {}): Service => ({
-  service: 'web',
-  host: 'h1',
-  container: 'c1',
-  containerId: 'a'.repeat(64),
-  address: '10.1.2.1',
-  port: 32768,
-  exposedPort: 80,
-  protocol: 'tcp',
-  tags: [],
-  attributes: {},
-  health: 'none',
-  ...more,
-})
-const vsm = (more: Partial<Vsm> = {}): Vsm => ({
-  vsm: 'vsm1',
-  host: 'h1',
-  container: 'vsm1',
-  containerId: 'b'.repeat(64),
-  portals: ['10.1.2.3:3260'],
-  targets: [{ iqn: 'iqn.2016-09.com.openebs:vsm1', luns: [{ lun: 1, size: 2 ** 30 }] }],
-  health: 'healthy',
-  ...more,
-})
+const host = (more: Partial<Host> = {}): Host => hostRecord({ address: '10.1.2.1', ...more })
+const service = (more: Partial<Service> = {}): Service => webInstance({ address: '10.1.2.1', ...more })
+const vsm = (more: Partial<Vsm> = {}): Vsm =>
+  vsmRecord({
+    targets: [{ iqn: 'iqn.2016-09.com.openebs:vsm1', luns: [{ lun: 1, size: 2 ** 30 }] }],
+    ...more,
+  })
 const ofService = (more: Partial<Service> = {}, one = view) =>
   one.instance?.(service(more), { host: host(), labels: {} }) ?? []
 const ofVsm = (more: Partial<Vsm> = {}, at = host()) => view.vsm?.(vsm(more), { host: at, labels: {} }) ?? []

@@ -6,49 +6,20 @@ import type { Host, Service, Vsm } from '../../registry/records.ts'
 import { fields } from '../../registry/views/traefik/fields.ts'
 import { type TraefikOptions, traefikView } from '../../registry/views/traefik.ts'
 import type { ViewEntry } from '../../registry/views/view.ts'
+import { hostRecord, vsmRecord, webInstance } from '../support/records.ts'
 
 /**
  * Expectations are of Traefik's documentation, in docs/content/reference/routing-configuration/other-providers of its
  * version 3.7: docker.md for what labels mean, kv.md for what keys mean.
  */
-const host = (name = 'h1'): Host => ({
-  host: name,
-  address: '10.1.2.3',
-  engine: { version: '28.5.1', os: 'linux', arch: 'amd64', kernel: '6.1.0', storage: 'overlay2' },
-  versions: { sidecar: '0.1.0' },
-  capacity: { cpus: 2, memory: 2 ** 32 },
-  instance: 'i',
-  since: '2026-01-01T00:00:00.000Z',
-})
-const service = (more: Partial<Service> = {}): Service => ({
-  service: 'web',
-  host: 'h1',
-  container: 'c1',
-  containerId: 'a'.repeat(64),
-  address: '10.1.2.3',
-  port: 32768,
-  exposedPort: 80,
-  protocol: 'tcp',
-  tags: [],
-  attributes: {},
-  health: 'none',
-  ...more,
-})
-const vsm = (more: Partial<Vsm> = {}): Vsm => ({
-  vsm: 'vsm1',
-  host: 'h1',
-  container: 'vsm1',
-  containerId: 'b'.repeat(64),
-  portals: ['10.1.2.3:3260', '[fd00::3]:3260'],
-  targets: [],
-  health: 'healthy',
-  ...more,
-})
+const host = (name = 'h1'): Host => hostRecord({ host: name })
+const vsm = (more: Partial<Vsm> = {}): Vsm =>
+  vsmRecord({ portals: ['10.1.2.3:3260', '[fd00::3]:3260'], ...more })
 type Labels = Record<string, string>
 const on = { 'traefik.enable': 'true' }
 
 const instance = (labels: Labels, more: Partial<Service> = {}, options: TraefikOptions = {}, ports = [80]) =>
-  traefikView(options).instance(service(more), { host: host(more.host), labels, ports })
+  traefikView(options).instance(webInstance(more), { host: host(more.host), labels, ports })
 const ofVsm = (labels: Labels, more: Partial<Vsm> = {}) =>
   traefikView().vsm(vsm(more), { host: host(more.host), labels })
 
@@ -97,7 +68,7 @@ const refused = (
   ports: readonly number[] = [80],
 ) => {
   const about = { host: host(), labels: { ...on, ...labels }, ...(ports.length > 0 && { ports }) }
-  const work = () => traefikView().instance(service(more), about)
+  const work = () => traefikView().instance(webInstance(more), about)
   t.throws(work, { kind: 'invalid', message: reason }, `${reason} ${Object.keys(labels).join(' ')}`)
 }
 

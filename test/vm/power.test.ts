@@ -1,11 +1,12 @@
 import t from 'tap'
+import { GuestVolumes } from '../support/vm/guest-volumes.ts'
 import { slow, Vm } from '../support/vm/vm.ts'
 import { Writer } from '../support/vm/writer.ts'
 
 /**
  * A host loses its power while a container writes to a volume of it, attached in user space: what the container was told to be on
  * the disk must be there when the host has booted, and everything must have come back by itself. How often: POWER_CUTS, 1 by
- * default. kernel.test.ts does the same to volumes that the kernel attaches.
+ * default. kernel-life.test.ts does the same to volumes that the kernel attaches.
  */
 t.setTimeout(slow(120))
 const cuts = Number(process.env.POWER_CUTS || 1)
@@ -16,7 +17,7 @@ let writer: Writer
 
 t.test('a host with the plugin', async (t) => {
   await vm.enablePlugin('OPENEBS_ATTACH=userspace')
-  await docker('volume', 'create', '-d', 'openebs', '-o', 'size=256M', 'ledger')
+  await new GuestVolumes(vm).create('ledger', 'size=256M')
   writer = await Writer.start(vm, 'ledger')
   // What the Engine knows of its containers it does not sync itself: cut now, a started one can be a created one afterwards.
   await docker('exec', writer.name, 'sync')
