@@ -16,4 +16,4 @@ if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != insta
 fi
 [ $# -gt 0 ] || set -- "$top"/test/vm/*.test.ts
 # A cut takes up to a minute and a half.
-exec sh "$top/deploy/test.sh" --bail "--timeout=$((${POWER_CUTS:-1} * 150 + 900))" --jobs=1 "$@"
+exec sh "$top/deploy/test.sh" --bail "--timeout=$((${POWER_CUTS:-1} * 150 + 1500))" --jobs=1 "$@"
