@@ -12,7 +12,7 @@ f=/d/lines; touch $f; n=$(grep -c . $f || true); run=$(head -c 6 /proc/sys/kerne
 while :; do
   n=$((n + 1)); line=$(printf '%08d %s' "$n" "$run")
   echo "$line" >>$f; sync $f; echo "$line"
-  sleep 0.1
+  sleep 0.3
 done`
 
 /** A container of the guest, restarted always, that writes line after line to a volume, and what of them it acknowledged. */
