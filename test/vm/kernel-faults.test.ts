@@ -98,11 +98,7 @@ t.test('initiators are killed that could not log out: nothing of them is left be
   )
   t.match(stdout, /logging out of session\d+, which is of another epoch/, 'an initiator of the next epoch')
   t.equal(await volumes.session('alpha'), '')
-  await vm.until('the volumes are removed', async () => {
-    const left = (await docker('volume', 'ls', '-q')).trim()
-    if (left !== '') await tryDocker('volume', 'rm', ...left.split('\n'))
-    return left === ''
-  })
+  await volumes.remove('alpha', 'beta')
   t.equal(await vm.guest('ls /sys/class/iscsi_session'), '')
   t.notMatch(await mounts(), /propagated-mount\/mounts\//, 'nothing is mounted')
 })

@@ -22,6 +22,17 @@ export class GuestVolumes {
     )
   }
 
+  /** Repeated, as `create`. */
+  remove(...names: string[]): Promise<void> {
+    return this.#vm.until(`${names.join(', ')}: removed`, async () => {
+      const left = (await this.#vm.docker('volume', 'ls', '-q'))
+        .split('\n')
+        .filter((one) => names.includes(one))
+      if (left.length > 0) await this.#vm.tryDocker('volume', 'rm', ...left)
+      return left.length === 0
+    })
+  }
+
   async write(volume: string): Promise<void> {
     this.writers.push(await Writer.start(this.#vm, volume))
   }
