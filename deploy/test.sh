@@ -34,7 +34,8 @@ count() { sed -n "s/^# {.*[{ ]$1: \([0-9]*\).*/\1/p" "$report" | tail -n 1; }
 passed=$(count pass) failed=$(count fail) skipped=$(count skip) todo=$(count todo)
 if grep -q '^# tap ended with status' "$report"; then
   status=1
-  grep -A 40 -E '^ *not ok' "$report" | head -n 300
+  # what a file said before it failed is above its line: an error outside of its tests stands nowhere else
+  { grep -B 25 -E '^not ok' "$report" || true; grep -A 40 -E '^ +not ok' "$report" || true; } | head -n 400
   grep '^# tap ended with status' "$report"
 fi
 if grep -qE '# (SKIP|TODO)' "$report"; then

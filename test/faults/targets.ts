@@ -196,13 +196,14 @@ const traefikDifferences = (
 /** Where the sidecar serves Prometheus. */
 export const targetsPath = '/v1/prometheus/targets'
 
-/** Every way in which targets for Prometheus differ from the host: of its answer, or of its file. */
+/** Every way in which targets for Prometheus differ from the host: of its answer, or of its file. Both have all hosts of the registry. */
 export const targetsDifferences = async (text: string, sides: Sides): Promise<string[]> => {
   const groups = JSON.parse(text) as { targets: string[]; labels: Record<string, string> }[]
-  const found = groups.map(({ targets, labels }): [string, string] => {
+  const found = groups.flatMap(({ targets, labels }): [string, string][] => {
     const label = (name: string): string => labels[`__meta_openebs_${name}`] ?? ''
+    if (label('host') !== sides.host) return []
     const port = `${label('exposed_port')}${label('protocol') === 'udp' ? ':udp' : ''}`
-    return [`${label('service')}/${label('host')}:${label('container')}:${port}`, targets.join()]
+    return [[`${label('service')}/${label('host')}:${label('container')}:${port}`, targets.join()]]
   })
   return compare('prometheus', new Map(found), await serviceTruth(sides))
 }
