@@ -105,10 +105,22 @@ export class PluginHost {
     await rm(folder, { recursive: true })
   }
 
+  /**
+   * The Engine gives a plugin some ten seconds until it listens, and a machine that is busy with other tests may need more: so it
+   * is repeated, as a user would.
+   */
   async #enable(): Promise<void> {
-    const { docker } = this.engine
+    const { docker, tryDocker } = this.engine
     await docker('plugin', 'set', 'openebs', ...this.settings)
-    await docker('plugin', 'enable', 'openebs')
+    let why = ''
+    const enabled = async () => {
+      const { code, stderr } = await tryDocker('plugin', 'enable', 'openebs')
+      why = stderr.trim()
+      return code === 0
+    }
+    await this.until('the plugin is enabled', enabled, 60_000).catch((error: Error) => {
+      throw new Error(`${error.message}\n${why}`)
+    })
   }
 
   /** Removes the plugin with all that it keeps, and installs it anew. */
