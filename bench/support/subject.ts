@@ -83,7 +83,8 @@ export const compiled = async (t: Teardown): Promise<Record<string, string>> => 
   const folder = await mkdtemp(join(tmpdir(), 'compiled-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const settings = { NODE_COMPILE_CACHE: folder }
-  await promisify(execFile)(program, ['run', '--help'], { env: { PATH: process.env.PATH, ...settings } })
+  for (const args of [['run', '--help'], ['-help']])
+    await promisify(execFile)(program, args, { env: { PATH: process.env.PATH, ...settings } })
   return settings
 }
 /** A folder, for those who look for where the time goes: it gets a profile of each run of ours. */
