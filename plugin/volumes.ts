@@ -119,8 +119,9 @@ export class Volumes {
    * crash cut short and could not be finished yet is one: it can be removed.
    */
   #isVolume({ volume, target }: LocalVolume): boolean {
-    if (target !== undefined || volume.placement.host !== this.#parts.host) return true
-    return volume.wanted === 'present' && !this.#lock.isHeld(volume.name)
+    if (target !== undefined) return true
+    const isBeingMade = volume.placement.host === this.#parts.host && this.#lock.isHeld(volume.name)
+    return volume.wanted === 'present' && !isBeingMade
   }
 
   mountpoint(name: string): string {
