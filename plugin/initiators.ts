@@ -25,6 +25,19 @@ export const canBeGiven = (
   { started, at }: { started: number; at: number },
 ): boolean => visible && (since >= started || at - started >= settling)
 
+/** For how long after our start an Engine may give us up if we end, in ms. */
+const givenUpWithin = 10_000
+
+/**
+ * Whether a plugin that was `started` then (ms since 1970) has to be started anew: an initiator that began later mounts in the
+ * host's folder, and ours is another. So it is for good where the Engine unmounts the folder of the former plugin so late that
+ * it is about to start this one. Pure.
+ */
+export const isCutOff = (
+  { elsewhere }: Pick<Served, 'elsewhere'>,
+  { started, at }: { started: number; at: number },
+): boolean => elsewhere !== undefined && elsewhere.began > started && at - started >= givenUpWithin
+
 export interface InitiatorSettings {
   host: string
   /** Folder of the mounts as the plugin sees it, and as the host does. */
@@ -39,6 +52,8 @@ export interface InitiatorSettings {
   iscsid: Iscsid
   /** Told the id of every initiator that was made or found. */
   learned: (volume: string, id: string) => void
+  /** Has the plugin started anew, as it cannot see where this volume is mounted. */
+  cutOff: (volume: string) => void
 }
 
 /** Attaches and mounts volumes on this host, through a container of its own per volume. Every call can be repeated. */
@@ -62,8 +77,11 @@ export class Initiators {
   }
 
   /** How it is served; undefined where no initiator does now. */
-  now(volume: string): Promise<Served | undefined> {
-    return served(this.#settings.mounts, volume)
+  async now(volume: string): Promise<Served | undefined> {
+    const now = await served(this.#settings.mounts, volume)
+    if (now && isCutOff(now, { started: performance.timeOrigin, at: Date.now() }))
+      this.#settings.cutOff(volume)
+    return now
   }
 
   /** Whether containers can be given the mount. */
@@ -250,8 +268,10 @@ export class Initiators {
 /** Why a mount that is served is not seen here. */
 const unseen = (volume: string, { visible, elsewhere }: Served): string => {
   if (visible) return 'it was, a moment later: try again'
+  if (elsewhere && elsewhere.began > performance.timeOrigin)
+    return `it is by ${initiatorName(volume)}, and the plugin, which is cut off from the folder for it, is about to be started anew: try again`
   const folder = elsewhere
-    ? `, which mounts it in another folder than the plugin's (peer group ${elsewhere})`
+    ? `, which mounts it in another folder than the plugin's (peer group ${elsewhere.group})`
     : ''
   return `it is by ${initiatorName(volume)}${folder}, and the plugin does not see it: docker restart ${initiatorName(volume)} when no container uses the volume`
 }

@@ -208,6 +208,14 @@ function wireVolumes(parts: {
     image,
     security,
     learned: (volume, id) => containers.learnInitiator(volume, id),
+    cutOff: (volume) => {
+      log.error(
+        { volume },
+        "ends to be started anew: its folder is no longer the host's, where this volume is mounted",
+      )
+      // as a crash does, which the Engine answers by a start; calls that wait for this volume would hold a stop up
+      process.exit(1)
+    },
   })
   const serving = new Serving(engine, stop)
   const vsmImage = new VsmImage(engine, image, vsmTar, log)

@@ -45,8 +45,8 @@ export interface Served {
   readonly since: number
   /** Whether the mount is in our table. An Engine that disables a plugin takes the mounts out of it. */
   readonly visible: boolean
-  /** Peer group of the folder that its initiator mounts in, where that is not the one of ours. */
-  readonly elsewhere: string | undefined
+  /** Where its initiator mounts in another folder than ours: the peer group of that, and when that initiator began, in ms since 1970. */
+  readonly elsewhere: { readonly group: string; readonly began: number } | undefined
   /** How its initiator attached it. One of before there was a choice says nothing: in user space. */
   readonly way: Way
 }
@@ -62,14 +62,22 @@ export const served = async (folder: string, volume: string): Promise<Served | u
   if (status === undefined) return undefined
   const point = join(folder, volume)
   const mounts = await readMounts()
-  const theirs = /^folder of peer group (\d+)$/m.exec(status.text)?.[1]
   const ours = mounts.findLast(({ mountPoint }) => isWithin(folder, mountPoint))?.peers
+  const elsewhere = placeOf(status.text, ours)
   return {
     since: status.since,
-    visible: mounts.some(({ mountPoint }) => mountPoint === point),
-    elsewhere: theirs === ours ? undefined : theirs,
+    // one that is elsewhere and seen all the same is what an initiator of before left in ours
+    visible: elsewhere === undefined && mounts.some(({ mountPoint }) => mountPoint === point),
+    elsewhere,
     way: wayOf(status.text),
   }
+}
+
+/** Initiators of before one told it say nothing. */
+const placeOf = (status: string, ours: string | undefined): Served['elsewhere'] => {
+  const group = /^folder of peer group (\d+)$/m.exec(status)?.[1]
+  if (group === undefined || group === ours) return undefined
+  return { group, began: Number(/^began at (\d+)$/m.exec(status)?.[1] ?? 0) }
 }
 
 const isWithin = (path: string, mountPoint: string): boolean =>

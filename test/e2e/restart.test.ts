@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { PluginHost, pluginProgram, sidecarImage } from '../support/plugin-host.ts'
@@ -133,6 +134,42 @@ t.test('a mount that the Engine took away is shown again while the Engine answer
   for (const _ of ['twice', 'mounted']) await callPlugin(host, '/VolumeDriver.Unmount', mount)
   t.match(await host.shell(['count:/d'], 'cat /d/n'), /^[0-9]+$/, 'and a container its data')
   await goesOn()
+})
+
+t.test("a plugin that is cut off from the host's folder starts itself anew", async (t) => {
+  // As when an Engine unmounts the folder of the former plugin while it is about to start the next one: it then binds a folder
+  // of a mount that is private in its namespace.
+  const folder = await host.propagatedMount()
+  const plugins = () => host.processes(pluginProgram)
+  const isCutOff = async () => {
+    const groupOf = async (pid: string, point: string) =>
+      (await host.engine.exec('cat', `/proc/${pid}/mountinfo`))
+        .split('\n')
+        .findLast((line) => line.includes(` ${point} `))
+        ?.match(/shared:(\d+)/)?.[1]
+    const [pid = ''] = await plugins()
+    return (await groupOf(pid, '/data')) !== (await groupOf('1', join(host.engine.folder, 'data')))
+  }
+  await docker('volume', 'create', '-d', 'openebs', '-o', 'size=16M', 'apart')
+  const tries = 5
+  for (let i = 0; i < tries && !(await isCutOff()); i++) {
+    await host.settledPlugin()
+    const before = await plugins()
+    // the Engine mounts it within the first second of a start
+    const race = `kill -KILL ${before.join(' ')}; for _ in $(seq 200); do umount --lazy '${folder}' 2>&- || :; sleep 0.01; done`
+    await host.engine.exec('sh', '-c', race)
+    await host.until('the plugin is back', async () => (await plugins()).some((pid) => !before.includes(pid)))
+  }
+  t.ok(await isCutOff(), 'it is cut off')
+  // the first is told to repeat the command, as the plugin ends beneath it
+  const use = ['run', '--rm', '--network', 'none', '-v', 'apart:/d', '--entrypoint', 'ls', sidecarImage, '/d']
+  const works = async () => (await host.engine.tryDocker(...use)).code === 0
+  await host.until('a volume can be mounted', works, 60_000)
+  t.notOk(await isCutOff(), 'and is no longer')
+  t.match(await host.pluginLog(), /ends to be started anew/)
+  t.match(await host.shell(['count:/d'], 'cat /d/n'), /^[0-9]+$/, 'a volume of before')
+  await goesOn()
+  await docker('volume', 'rm', 'apart')
 })
 
 t.test(

@@ -271,10 +271,15 @@ export class PluginHost {
     await this.engine.exec('kill', '-KILL', ...(await this.processes(pluginProgram)))
   }
 
+  /** Its folder that the host and the plugin share, as the host has it. */
+  async propagatedMount(): Promise<string> {
+    const id = (await this.engine.docker('plugin', 'inspect', '-f', '{{.Id}}', 'openebs')).trim()
+    return `${this.engine.folder}/data/plugins/${id}/propagated-mount`
+  }
+
   /** Where this machine's programs find the folder that the plugin keeps its state in. */
   async state(): Promise<string> {
-    const id = (await this.engine.docker('plugin', 'inspect', '-f', '{{.Id}}', 'openebs')).trim()
-    return this.engine.path(`${this.engine.folder}/data/plugins/${id}/propagated-mount`)
+    return this.engine.path(await this.propagatedMount())
   }
 
   /** Runs something, and kills the plugin at the very moment that it has done a step (plugin/stand-still.ts). */

@@ -12,7 +12,7 @@ import {
 } from '../../plugin/attach.ts'
 import { initiatorContainer, madeForLabel, wayLabel } from '../../plugin/container-bodies.ts'
 import { ownName } from '../../plugin/doctor/facts.ts'
-import { canBeGiven } from '../../plugin/initiators.ts'
+import { canBeGiven, isCutOff } from '../../plugin/initiators.ts'
 import { iscsidContainer, logoutContainer } from '../../plugin/iscsid.ts'
 import type { Target, Volume } from '../../registry/records.ts'
 
@@ -164,4 +164,17 @@ t.test('whether containers can be given a mount, soon after the plugin has start
   t.ok(given(true, started + 10, 20), 'one that was made since, at once')
   t.notOk(given(true, started - 10, 2_000), 'one of before: the Engine may unmount it yet')
   t.ok(given(true, started - 10, 4_000), 'and no longer after some seconds')
+})
+
+t.test('whether the plugin is cut off from the folder that initiators mount in', async (t) => {
+  const started = 1_000_000
+  const cutOff = (began: number | undefined, at: number) =>
+    isCutOff(
+      { elsewhere: began === undefined ? undefined : { group: '4', began } },
+      { started, at: started + at },
+    )
+  t.ok(cutOff(started + 10, 20_000), 'an initiator that began later mounts elsewhere')
+  t.notOk(cutOff(undefined, 20_000), 'its folder is ours')
+  t.notOk(cutOff(started - 10, 20_000), 'one that began before: what it has may be the older folder')
+  t.notOk(cutOff(started + 10, 2_000), 'an Engine gives up a plugin that ends soon after its start')
 })
