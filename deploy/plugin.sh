@@ -95,8 +95,15 @@ explain_start() {
   return 1
 }
 
+# The Engine gives it some ten seconds until it listens, and a host that is busy at that moment may need more.
+enable() {
+  docker plugin enable --timeout 30 "$plugin" && return 0
+  echo 'once more'
+  docker plugin enable --timeout 30 "$plugin"
+}
+
 bring_back() {
-  plugin_enabled || docker plugin enable --timeout 30 "$plugin" || explain_start
+  plugin_enabled || enable || explain_start
   join_authorization
 }
 

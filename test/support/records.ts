@@ -1,6 +1,15 @@
 import type { AuditedCall } from '../../registry/audit.ts'
 import { encode, keys } from '../../registry/keys.ts'
-import type { Alive, Host, Inventory, JournalEntry, Service, Volume, Vsm } from '../../registry/records.ts'
+import type {
+  Alive,
+  Host,
+  Inventory,
+  JournalEntry,
+  Service,
+  Target,
+  Volume,
+  Vsm,
+} from '../../registry/records.ts'
 import type { Change } from '../../registry/store.ts'
 
 /** Records as sidecar and plugin write them, for tests of who reads them. `more` is what the test is about. */
@@ -96,34 +105,35 @@ export const vsmPut = (vsm: string, host: string, more: Partial<Vsm> = {}): Chan
   return put(keys.vsm(vsm, host), encode('vsms', record))
 }
 
-export const volumePut = (name: string, host: string, more: Partial<Volume> = {}): Change => {
-  const record: Volume = {
-    name,
-    uuid,
-    spec: { size: 2 ** 30, fs: 'ext4' },
-    placement: { host },
-    wanted: 'present',
-    created: since,
-    ...more,
-  }
-  return put(keys.volume(name), encode('volumes', record))
-}
+export const volumeRecord = (name: string, more: Partial<Volume> = {}): Volume => ({
+  name,
+  uuid,
+  spec: { size: 2 ** 30, fs: 'ext4' },
+  placement: { host: 'h1' },
+  wanted: 'present',
+  created: since,
+  ...more,
+})
+
+export const volumePut = (name: string, host: string, more: Partial<Volume> = {}): Change =>
+  put(keys.volume(name), encode('volumes', volumeRecord(name, { placement: { host }, ...more })))
+
+/** Of the volume that `volumeRecord` makes. */
+export const targetRecord = (volume: string, more: Partial<Target> = {}): Target => ({
+  volume,
+  host: 'h1',
+  uuid,
+  iqn: `iqn.2016-09.com.openebs:${volume}`,
+  portal: '172.17.0.1:23260',
+  epoch: 1,
+  phase: 'ready',
+  container: `vsm-${volume}`,
+  containerId: idOf(volume),
+  ...more,
+})
 
 export const targetPut = (volume: string, host: string): Change =>
-  put(
-    keys.target(host, volume),
-    encode('targets', {
-      volume,
-      host,
-      uuid,
-      iqn: `iqn.2016-09.com.openebs:${volume}`,
-      portal: '172.17.0.1:23260',
-      epoch: 1,
-      phase: 'ready',
-      container: `vsm-${volume}`,
-      containerId: idOf(volume),
-    }),
-  )
+  put(keys.target(host, volume), encode('targets', targetRecord(volume, { host })))
 
 export const attachmentPut = (volume: string, host: string): Change =>
   put(keys.attachment(volume), encode('attachments', { volume, host, epoch: 1, state: 'claimed', since }))

@@ -14,7 +14,7 @@ import { initiatorContainer, madeForLabel, wayLabel } from '../../plugin/contain
 import { ownName } from '../../plugin/doctor/facts.ts'
 import { canBeGiven, isCutOff } from '../../plugin/initiators.ts'
 import { iscsidContainer, logoutContainer } from '../../plugin/iscsid.ts'
-import type { Target, Volume } from '../../registry/records.ts'
+import { targetRecord, volumeRecord } from '../support/records.ts'
 
 const bare: KernelFacts = {
   hasTransport: false,
@@ -91,33 +91,15 @@ t.test('the kernel as it shows itself', async (t) => {
   t.strictSame(await loggedIn({ sys, proc }), ['iqn.x:a'], 'a session that has just ended is none')
 })
 
-const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
-const volume: Volume = {
-  name: 'v',
-  uuid,
-  spec: { size: 1 << 30, fs: 'ext4', chap: true },
-  placement: { host: 'h1' },
-  wanted: 'present',
-  created: '2026-01-01T00:00:00.000Z',
-}
-const target: Target = {
-  volume: 'v',
-  host: 'h1',
-  uuid,
-  iqn: 'iqn.2016-09.com.openebs:v',
-  portal: '172.17.0.1:23260',
-  epoch: 1,
-  phase: 'ready',
-  container: 'vsm-v',
-  containerId: '',
-}
+const volume = volumeRecord('v', { spec: { size: 1 << 30, fs: 'ext4', chap: true } })
+const target = targetRecord('v')
 
 t.test('create bodies where the kernel attaches', async (t) => {
   const folders = { mounts: '/m', secrets: '/s' }
   const body = (way: Way) => initiatorContainer(volume, target, 'h1', folders, 'i', [], way).body
   const { HostConfig, Labels, Env } = body('kernel')
   t.ok(Env?.includes('OPENEBS_ATTACH=kernel'))
-  t.strictSame(HostConfig?.Binds, ['/m:/mounts:rshared', `/s/${uuid}:/chap:ro`])
+  t.strictSame(HostConfig?.Binds, ['/m:/mounts:rshared', `/s/${volume.uuid}:/chap:ro`])
   t.strictSame(HostConfig?.CapAdd, ['SYS_ADMIN', 'MKNOD'])
   t.notOk(HostConfig?.Devices, 'neither FUSE nor loop devices')
   const rules = HostConfig?.DeviceCgroupRules ?? []

@@ -16,28 +16,13 @@ import { KeyedLock } from '../../process/keyed-lock.ts'
 import { createLog } from '../../process/log.ts'
 import type { Volume } from '../../registry/records.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
+import { targetRecord, volumeRecord } from '../support/records.ts'
 
 const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
 const other = '1b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
-const volume = (name: string, id = uuid, host = 'h1'): Volume => ({
-  name,
-  uuid: id,
-  spec: { size: 1 << 30, fs: 'ext4' },
-  placement: { host },
-  wanted: 'present',
-  created: '2026-01-01T00:00:00.000Z',
-})
-const target = (name: string) => ({
-  volume: name,
-  host: 'h1',
-  uuid,
-  iqn: `iqn.2016-09.com.openebs:${name}`,
-  portal: '172.17.0.1:23260',
-  epoch: 1,
-  phase: 'ready' as const,
-  container: `vsm-${name}`,
-  containerId: 'a'.repeat(64),
-})
+const volume = (name: string, id = uuid, host = 'h1'): Volume =>
+  volumeRecord(name, { uuid: id, placement: { host } })
+const target = (name: string) => targetRecord(name, { uuid })
 const known = (name: string, references: Record<string, number> = {}): LocalVolume => ({
   volume: volume(name),
   target: target(name),

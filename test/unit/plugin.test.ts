@@ -20,29 +20,12 @@ import { checkName, parseNewSize, parseOptions, parseSize } from '../../plugin/v
 import { isFailure } from '../../process/failure.ts'
 import { createLog } from '../../process/log.ts'
 import { readSettings } from '../../process/settings.ts'
+import { targetRecord, volumeRecord } from '../support/records.ts'
 
 const log = createLog('test', 'silent')
-const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
 const entry = (name = 'v'): LocalVolume => ({
-  volume: {
-    name,
-    uuid,
-    spec: { size: 1 << 30, fs: 'ext4' },
-    placement: { host: 'h1' },
-    wanted: 'present',
-    created: '2026-01-01T00:00:00.000Z',
-  },
-  target: {
-    volume: name,
-    host: 'h1',
-    uuid,
-    iqn: `iqn.2016-09.com.openebs:${name}`,
-    portal: '172.17.0.1:23260',
-    epoch: 1,
-    phase: 'ready',
-    container: `vsm-${name}`,
-    containerId: 'a'.repeat(64),
-  },
+  volume: volumeRecord(name),
+  target: targetRecord(name),
   references: {},
 })
 

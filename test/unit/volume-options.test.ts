@@ -6,11 +6,11 @@ import { extraOptions, parseOptions, showOptions } from '../../plugin/volume-opt
 import { pause, until } from '../../process/backoff.ts'
 import { createLog } from '../../process/log.ts'
 import { Volume, type VolumeSpec } from '../../registry/records.ts'
+import { targetRecord, volumeRecord } from '../support/records.ts'
 
 const plain = { size: 2 ** 30, fs: 'ext4', chap: true } as const
 /** As volumes were before there was any other option. */
 const old = { size: 2 ** 30, fs: 'ext4' } as const
-const uuid = '0b0c5d2e-7a55-4f3c-9a0e-0d5b7f0c8e11'
 
 t.test('each option becomes a field of the spec, in one form', async (t) => {
   const table: [Record<string, string>, Partial<VolumeSpec>][] = [
@@ -96,27 +96,9 @@ t.test('a spec is shown by the names of its options, and only what was asked for
   t.strictSame(extraOptions({ ...plain, colour: 'blue' }), {}, 'of a newer version')
 })
 
-const record = (spec: object): Volume =>
-  Volume.parse({
-    name: 'v',
-    uuid,
-    spec,
-    placement: { host: 'h1' },
-    wanted: 'present',
-    created: '2026-01-01T00:00:00.000Z',
-  })
+const record = (spec: object): Volume => Volume.parse({ ...volumeRecord('v'), spec })
 const bodies = (spec: object) => {
-  const target = {
-    volume: 'v',
-    host: 'h1',
-    uuid,
-    iqn: 'iqn.2016-09.com.openebs:v',
-    portal: '172.17.0.1:23260',
-    epoch: 1,
-    phase: 'ready' as const,
-    container: 'vsm-v',
-    containerId: '',
-  }
+  const target = targetRecord('v')
   return {
     target: targetContainer(record(spec), target, '/r', 'vsm:own').body,
     initiator: initiatorContainer(record(spec), target, 'h1', { mounts: '/m', secrets: '/s' }, 'vsm:own', [])

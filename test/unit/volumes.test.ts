@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { LocalCopy } from '../../plugin/local-copy.ts'
+import { LocalCopy, type LocalVolume } from '../../plugin/local-copy.ts'
 import { Observer } from '../../plugin/observer.ts'
 import { VolumeDriver } from '../../plugin/volume-driver.ts'
 import { VolumeRecords } from '../../plugin/volume-records.ts'
@@ -13,15 +13,21 @@ import { KeyedLock } from '../../process/keyed-lock.ts'
 import { createLog } from '../../process/log.ts'
 import type { Target, Volume } from '../../registry/records.ts'
 import { MemoryStore } from '../../registry/stores/memory.ts'
+import { targetRecord, volumeRecord } from '../support/records.ts'
 
 const log = createLog('test', 'silent')
 
 /** The driver on a folder and a store of its own, with an Engine that makes VSMs as `start` says. */
-const driverWith = async (t: Test, start: (volume: Volume) => Promise<Target>) => {
+const driverWith = async (
+  t: Test,
+  start: (volume: Volume) => Promise<Target>,
+  knows: readonly LocalVolume[] = [],
+) => {
   const folder = await mkdtemp(join(tmpdir(), 'volumes-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const local = new LocalCopy(folder, log)
   await local.load()
+  for (const known of knows) await local.put(known)
   const nothing = async () => {}
   const parts = {
     host: 'h1',
@@ -48,18 +54,6 @@ const driverWith = async (t: Test, start: (volume: Volume) => Promise<Target>) =
   }
   return new VolumeDriver(volumes, new Observer(sources, log), nothing)
 }
-
-const targetOf = ({ name, uuid }: Volume): Target => ({
-  volume: name,
-  host: 'h1',
-  uuid,
-  iqn: `iqn.2016-09.com.openebs:${name}`,
-  portal: '172.17.0.1:23260',
-  epoch: 1,
-  phase: 'ready',
-  container: `vsm-${name}`,
-  containerId: 'a'.repeat(64),
-})
 
 /** What the Engine is told: it takes a volume that it hears of for created, and then asks for no other create. */
 const told = async (driver: VolumeDriver) => ({
@@ -90,8 +84,23 @@ t.test(
     await started(2)
     t.not(asked[1]?.uuid, asked[0]?.uuid, 'the first was undone, the second is another')
     t.strictSame(await told(driver), { got: undefined, listed: [] })
-    starts[1]?.resolve(targetOf(asked[1] as Volume))
+    starts[1]?.resolve(targetRecord('slow', { uuid: asked[1]?.uuid ?? '' }))
     await second
     t.strictSame(await told(driver), { got: 'slow', listed: ['slow'] })
   },
 )
+
+t.test('of the volumes of other hosts the Engine is told of those that are not being removed', async (t) => {
+  const placement = { host: 'h2' }
+  const driver = await driverWith(t, async () => {
+    throw new Error('nothing is made here')
+  }, [
+    { volume: volumeRecord('there', { placement }), references: {} },
+    { volume: volumeRecord('going', { placement, wanted: 'absent' }), references: {} },
+  ])
+  t.strictSame(
+    driver.list().Volumes.map(({ Name }) => Name),
+    ['there'],
+  )
+  t.equal(await driver.get({ Name: 'going' }), undefined)
+})
