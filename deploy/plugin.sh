@@ -96,14 +96,14 @@ explain_start() {
 }
 
 # The Engine gives it some ten seconds until it listens, and a host that is busy at that moment may need more.
-enable() {
+enable_plugin() {
   docker plugin enable --timeout 30 "$plugin" && return 0
   echo 'once more'
   docker plugin enable --timeout 30 "$plugin"
 }
 
 bring_back() {
-  plugin_enabled || enable || explain_start
+  plugin_enabled || enable_plugin || explain_start
   join_authorization
 }
 
