@@ -156,9 +156,9 @@ export class PluginHost {
     // neither `docker info` nor the log tell whether a reload took it up: only what the plugin sees does
     await this.until('the Engine asks the plugin', async () => {
       const probe = ['create', '--name', 'authz-probe', '--label', 'openebs.role=initiator', vsmImage]
-      // refused while the plugin does not know its volumes yet
-      if ((await this.engine.tryDocker(...probe)).code !== 0) return false
-      await this.engine.docker('rm', 'authz-probe')
+      // Both are refused while the plugin does not know its volumes yet. The Engine may begin to ask between them.
+      await this.engine.tryDocker(...probe)
+      if ((await this.engine.tryDocker('rm', 'authz-probe')).code !== 0) return false
       return (await this.keys('audit/')).length > 0
     })
   }
