@@ -32,13 +32,17 @@ status=0
 # tap's own count of assertions is its last comment: # { total: 120, pass: 118, fail: 1, skip: 1 }
 count() { sed -n "s/^# {.*[{ ]$1: \([0-9]*\).*/\1/p" "$report" | tail -n 1; }
 passed=$(count pass) failed=$(count fail) skipped=$(count skip) todo=$(count todo)
-if grep -q '^# tap ended with status' "$report"; then
+if grep -aq '^# tap ended with status' "$report"; then
   status=1
-  # what a file said before it failed is above its line: an error outside of its tests stands nowhere else
-  { grep -B 25 -E '^not ok' "$report" || true; grep -A 40 -E '^ +not ok' "$report" || true; } | head -n 400
-  grep '^# tap ended with status' "$report"
+  # What a file says of an error outside of its tests stands where tap was when it came, which may be within another file.
+  {
+    grep -a -A 15 -E '^[A-Za-z]*Error( \[[A-Z_]+\])?: ' "$report" || true
+    grep -a -B 25 -E '^not ok' "$report" || true
+    grep -a -A 40 -E '^ +not ok' "$report" || true
+  } | head -n 400
+  grep -a '^# tap ended with status' "$report"
 fi
-if grep -qE '# (SKIP|TODO)' "$report"; then
+if grep -aqE '# (SKIP|TODO)' "$report"; then
   say 'skipped:'
   sed -nE 's/^ *(not )?ok [0-9]* ?-? ?(.*) # (SKIP|TODO)(.*)$/  - \2:\4/p' "$report" | sort -u
 fi
